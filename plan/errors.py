@@ -36,7 +36,7 @@ class MissingFileError(EspalierError, FileNotFoundError):
 
 
 class MismatchError(EspalierError, ValueError):
-    """Two inputs that do not belong together: weights of another network, labels of another data set, an edited plan."""
+    """Two inputs that do not belong together: weights of another network, labels of other data, an edited plan."""
 
 
 class UnsupportedNetworkError(EspalierError, TypeError):

@@ -95,7 +95,7 @@ GRANULARITIES: dict[str, type[Any]] = {
 }
 STRUCTURED = ("channel", "filter")
 ALGORITHMS = ("none", "l1", "l2", "second-order")
-"""`none` goes with dense only. l1 and l2 rank units by their norm, second-order by the loss that their removal costs."""
+"""`none` goes with dense only; l1 and l2 rank units by their norm, second-order by the loss that removal costs."""
 
 
 @dataclass(frozen=True)

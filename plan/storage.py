@@ -1,0 +1,114 @@
+"""Stored bits of a pruned weight tensor: values plus index, in the best format that the hardware reads.
+
+`n` weights, `kept` of them nonzero, `bits` per value, `units` removable units. Formulas: Chen et al., JETCAS 2019 (CSC
+with 4-bit counts), Chen et al., JSSC 2017 (run-length code with 5-bit runs), and first principles for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from plan.assignment import FloatArray, IntArray
+from plan.errors import InvalidValueError
+
+CSC_COUNT_BITS = 4
+CSC_ADDRESS_BITS = 7
+RUN_BITS = 5
+FORMATS = ("dense", "bitmask", "csc", "rlc", "block", "n:m")
+BLOCK_KINDS = ("kernel", "block-punched", "block-row", "block-column")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Bits of a stored tensor; `total_bits` includes `index_bits`. Arrays of one shape."""
+
+    total_bits: FloatArray
+    index_bits: FloatArray
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Checks names of storage formats.
+
+    Raises:
+        InvalidValueError: an unknown format, or "dense" is missing.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or "dense" not in formats:
+        raise InvalidValueError(
+            f"storage formats {list(formats)}: each must be one of {list(FORMATS)}, 'dense' among them"
+        )
+
+
+def index_bits(
+    name: str,
+    *,
+    n: FloatArray,
+    kept: FloatArray,
+    bits: FloatArray,
+    units: FloatArray,
+    outputs: FloatArray,
+    m: FloatArray,
+) -> FloatArray:
+    """Returns the bits that a format stores beside the `kept` nonzero values; arrays of one shape, float64."""
+    if name == "bitmask":
+        return n.copy()
+    if name == "csc":
+        return kept * CSC_COUNT_BITS + (outputs + 1) * CSC_ADDRESS_BITS
+    if name == "rlc":
+        zeros = 1.0 - kept / n
+        pairs = kept / (1.0 - zeros ** (2**RUN_BITS))
+        return pairs * (bits + RUN_BITS) - kept * bits
+    if name == "block":
+        return units.copy()
+    offsets: FloatArray = kept * np.ceil(np.log2(np.maximum(m, 2.0)))
+    return offsets
+
+
+def applicable(name: str, kind: str) -> bool:
+    """Returns whether a format can hold a tensor pruned at that granularity."""
+    if name == "block":
+        return kind in BLOCK_KINDS
+    if name == "n:m":
+        return kind == "n:m"
+    return name != "dense"
+
+
+def stored_bits(
+    formats: Sequence[str],
+    kinds: Sequence[str],
+    kind_index: IntArray,
+    *,
+    n: FloatArray,
+    kept: FloatArray,
+    bits: FloatArray,
+    units: FloatArray,
+    outputs: FloatArray,
+    m: FloatArray,
+) -> Stored:
+    """Returns the smallest storage among the formats that apply, never more than dense.
+
+    Args:
+        formats: what the hardware reads.
+        kinds: names of granularities; `kind_index` points into them, elementwise.
+        kind_index: integer array; all other arrays have its shape, float64.
+        n: weights of the tensor that is left, zeros included.
+        kept: nonzero weights.
+        bits: width of a value.
+        units: removable units in the tensor.
+        outputs: output channels left.
+        m: block length of n:m, 0 elsewhere.
+    """
+    total = n * bits
+    index = np.zeros_like(total)
+    for name in formats:
+        here = np.isin(kind_index, [i for i, kind in enumerate(kinds) if applicable(name, kind)])
+        if not here.any():
+            continue
+        extra = index_bits(name, n=n, kept=kept, bits=bits, units=units, outputs=outputs, m=m)
+        better = here & (kept * bits + extra < total)
+        total = np.where(better, kept * bits + extra, total)
+        index = np.where(better, extra, index)
+    return Stored(total, index)
