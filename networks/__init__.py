@@ -1,0 +1,1 @@
+"""Networks, their weights and data, and their translation to the vocabulary of `plan`."""
