@@ -7,6 +7,7 @@ unit" is meant in it. Shapes in the examples are (K, C, R, S).
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
 from typing import Any, ClassVar, Union
 
 from plan.errors import InvalidValueError
@@ -142,7 +143,7 @@ def granularity_from_json(content: dict[str, Any]) -> Granularity:
     kind = fields.pop("type", None)
     if kind not in GRANULARITIES:
         raise InvalidValueError(f"granularity type {kind!r} is unknown (allowed: {', '.join(GRANULARITIES)})")
-    wanted = list(GRANULARITIES[kind].__dataclass_fields__)
+    wanted = [field.name for field in dataclass_fields(GRANULARITIES[kind])]
     if sorted(fields) != sorted(wanted) or not all(type(value) is int and value > 0 for value in fields.values()):
         raise InvalidValueError(f"granularity {kind} takes positive whole numbers {wanted}, found {fields}")
     granularity: Granularity = GRANULARITIES[kind](**fields)

@@ -59,7 +59,7 @@ def index_bits(
         return kept * CSC_COUNT_BITS + (outputs + 1) * CSC_ADDRESS_BITS
     if name == "rlc":
         zeros = 1.0 - kept / n
-        pairs = kept / (1.0 - zeros ** (2**RUN_BITS))
+        pairs: FloatArray = kept / (1.0 - zeros ** (2**RUN_BITS))
         return pairs * (bits + RUN_BITS) - kept * bits
     if name == "block":
         return units.copy()
