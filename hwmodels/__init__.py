@@ -1,0 +1,1 @@
+"""Analytical accelerator models: energy, latency and stored size of every layer of a batch of plans (numpy only)."""

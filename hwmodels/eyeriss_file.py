@@ -1,0 +1,134 @@
+"""The file form of a row-stationary accelerator: its sections, what must agree in them, and the model they build."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hwmodels import capability_file
+from hwmodels.accelerator import VIEWS
+from hwmodels.dataflow import PeArray
+from hwmodels.eyeriss import Extensions, Eyeriss, EyerissParameters, JouleCosts
+from hwmodels.mapping import OBJECTIVES, POLICIES, LevelUnits
+from hwmodels.precision import MacEnergy
+from hwmodels.schema import Field, Schema, amount, one_of, size
+from hwmodels.sparsity import RunLengthCode
+
+SCHEMA: Schema = {
+    "array": {
+        "rows_pes": size(4096),
+        "columns_pes": size(4096),
+        "ifmap_spad_words": size(),
+        "filter_spad_words": size(),
+        "psum_spad_words": size(4096),
+        "word_bits": Field("int", 1, capability_file.WIDEST_BITS),
+    },
+    "buffer": {"capacity_words": size(1e9)},
+    "buses": {
+        "ifmap_words_per_cycle": amount(1e-3, 1e6),
+        "filter_words_per_cycle": amount(1e-3, 1e6),
+        "psum_words_per_cycle": amount(1e-3, 1e6),
+    },
+    "clock": {"core_mhz": amount(1e-3, 1e5), "link_mb_per_s": amount(1e-3, 1e8)},
+    "energy_normalised": {
+        "mac_units": amount(),
+        "rf_units": amount(),
+        "noc_units": amount(),
+        "glb_units": amount(),
+        "dram_units": amount(),
+        "unit_pj": amount(1e-9, 1e9),
+    },
+    "energy_joules": {
+        "nonzero_mac_pj": amount(),
+        "alu_fraction": amount(0.0, 1.0),
+        "glb_word_pj": amount(),
+        "static_mw": amount(),
+        "dram_pj_per_bit": amount(),
+    },
+    "mac_energy": {"multiply_8x8_pj": amount(1e-9), "add_32b_pj": amount(), "guard_bits": Field("int", 0, 64)},
+    "run_length_code": {"run_bits": Field("int", 1, 16), "packing_overhead_ratio": amount(1.0, 64.0)},
+    "extensions": {"gate_weights": Field("bool"), "compress_filters": Field("bool"), "pack_traffic": Field("bool")},
+    "mapping": {
+        "policy": one_of(*POLICIES),
+        "objective": one_of(*OBJECTIVES),
+        "row_words": size(1e9),
+        "images_count": size(1024),
+        "weight_bits": Field("int", 1, capability_file.WIDEST_BITS),
+        "activation_bits": Field("int", 1, capability_file.WIDEST_BITS),
+    },
+    "capabilities": capability_file.SECTION,
+}
+
+
+def conflicts(content: Mapping[str, Any]) -> list[str]:
+    """Returns what is wrong between fields that are each sound."""
+    capabilities, mapping = content["capabilities"], content["mapping"]
+    problems = capability_file.conflicts(capabilities)
+    if content["energy_view"] not in VIEWS:
+        problems.append(f"energy_view must be one of {', '.join(VIEWS)}, found {content['energy_view']!r}")
+    word_bits, packed = content["array"]["word_bits"], content["extensions"]["pack_traffic"]
+    for key in ("weight_bits", "activation_bits"):
+        if not packed and capabilities[key] != [word_bits]:
+            problems.append(f"[capabilities] {key} must be [{word_bits}], the word, without pack_traffic")
+        if packed and mapping[key] < max(capabilities[key]):
+            problems.append(
+                f"[mapping] {key} {mapping[key]} is below {max(capabilities[key])}, the widest of [capabilities]: "
+                "a held mapping would not fit"
+            )
+    if not content["extensions"]["compress_filters"] and capabilities["storage_formats"] != ["dense"]:
+        problems.append("[capabilities] storage_formats must be ['dense'] without compress_filters")
+    return problems
+
+
+def build(content: Mapping[str, Any], fingerprint: str) -> Eyeriss:
+    """Returns the accelerator of a checked file."""
+    return Eyeriss(
+        content["name"],
+        _parameters(content),
+        capabilities=capability_file.build(content["capabilities"]),
+        energy_view=content["energy_view"],
+        fingerprint=fingerprint,
+    )
+
+
+def _parameters(content: Mapping[str, Any]) -> EyerissParameters:
+    clock, mapping = content["clock"], content["mapping"]
+    units = _without_source(content["energy_normalised"])
+    unit_pj = units.pop("unit_pj")
+    return EyerissParameters(
+        array=_array(content),
+        clock_mhz=float(clock["core_mhz"]),
+        link_mb_per_s=float(clock["link_mb_per_s"]),
+        images=mapping["images_count"],
+        units=LevelUnits(**{key.removesuffix("_units"): float(value) for key, value in units.items()}),
+        unit_pj=float(unit_pj),
+        joules=JouleCosts(**_without_source(content["energy_joules"])),
+        mac=MacEnergy(**_without_source(content["mac_energy"])),
+        code=RunLengthCode(**_without_source(content["run_length_code"])),
+        extensions=Extensions(**_without_source(content["extensions"])),
+        policy=mapping["policy"],
+        objective=mapping["objective"],
+        row_words=mapping["row_words"],
+        mapping_weight_bits=mapping["weight_bits"],
+        mapping_input_bits=mapping["activation_bits"],
+    )
+
+
+def _array(content: Mapping[str, Any]) -> PeArray:
+    array, buses = content["array"], content["buses"]
+    return PeArray(
+        rows=array["rows_pes"],
+        columns=array["columns_pes"],
+        ifmap_spad_words=array["ifmap_spad_words"],
+        filter_spad_words=array["filter_spad_words"],
+        psum_spad_words=array["psum_spad_words"],
+        buffer_words=content["buffer"]["capacity_words"],
+        word_bits=array["word_bits"],
+        ifmap_words_per_cycle=float(buses["ifmap_words_per_cycle"]),
+        filter_words_per_cycle=float(buses["filter_words_per_cycle"]),
+        psum_words_per_cycle=float(buses["psum_words_per_cycle"]),
+    )
+
+
+def _without_source(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if key != "source"}

@@ -1,0 +1,110 @@
+"""From the name of a preset or the path of a file to an accelerator; every problem of a file is reported at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from hwmodels import eyeriss_file
+from hwmodels.accelerator import Accelerator
+from hwmodels.schema import Lines, Schema, problems_of
+from plan.errors import FileFormatError, MissingFileError, UnknownNameError
+from plan.registry import Registry, close_names
+
+UNPRICED_KEYS = ("name", "description", "source")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A kind of hardware: what its file holds, what else must agree, and how the accelerator is built from it."""
+
+    schema: Schema
+    conflicts: Callable[[Mapping[str, Any]], list[str]]
+    build: Callable[[Mapping[str, Any], str], Accelerator]
+
+
+MODELS: Registry[Model] = Registry("hardware model")
+MODELS.register("row_stationary", Model(eyeriss_file.SCHEMA, eyeriss_file.conflicts, eyeriss_file.build))
+
+
+def preset_names() -> list[str]:
+    """Returns the names of the presets that ship with the package, in alphabetical order."""
+    return sorted(entry.name[:-5] for entry in files("hwmodels.presets").iterdir() if entry.name.endswith(".toml"))
+
+
+def load(hw: str) -> Accelerator:
+    """Returns the accelerator of a preset's name or of a path that ends in .toml.
+
+    Raises:
+        UnknownNameError: neither a preset nor a .toml path.
+        MissingFileError: no readable file at the path.
+        FileFormatError: lists every problem of the file.
+    """
+    if hw.endswith(".toml"):
+        return parse(read_file(Path(hw)), hw)
+    known = preset_names()
+    if hw not in known:
+        raise UnknownNameError(
+            f"no hardware '{hw}'{close_names(hw, known)} (known: {', '.join(known)}); "
+            "give one of these or the path of a .toml file"
+        )
+    return parse(preset_text(hw), f"{hw}.toml")
+
+
+def preset_text(name: str) -> str:
+    """Returns the text of a preset that ships with the package."""
+    return (files("hwmodels.presets") / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def read_file(path: Path) -> str:
+    """Returns the text of a hardware file.
+
+    Raises:
+        MissingFileError: it does not exist or cannot be read.
+        FileFormatError: it is not UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FileFormatError(str(path), ["not UTF-8 text"]) from error
+    except OSError as error:
+        raise MissingFileError(f"cannot read hardware file {path}: {error.strerror}; check the path") from error
+
+
+def parse(text: str, path: str) -> Accelerator:
+    """Returns the accelerator that a file's text describes; `path` names it in messages.
+
+    Raises:
+        FileFormatError: lists every problem with its line where it has one.
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise FileFormatError(path, [f"not valid TOML: {error}"]) from error
+    kind = content.get("model")
+    if not isinstance(kind, str) or kind not in MODELS:
+        raise FileFormatError(path, [f"'model' must be one of {', '.join(MODELS.names())}; found {kind!r}"])
+    model = MODELS.get(kind)
+    problems = problems_of(content, model.schema, Lines(text)) or model.conflicts(content)
+    if problems:
+        raise FileFormatError(path, problems)
+    return model.build(content, fingerprint(content))
+
+
+def fingerprint(content: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 over everything that prices: names, descriptions and sources do not enter."""
+    return hashlib.sha256(json.dumps(_priced(content), sort_keys=True).encode()).hexdigest()
+
+
+def _priced(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _priced(value) if isinstance(value, dict) else value
+        for key, value in content.items()
+        if key not in UNPRICED_KEYS
+    }
