@@ -7,9 +7,10 @@ the model is the chip. The datapath does one MAC per element and cycle at any wi
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,14 +148,14 @@ class Eyeriss:
         self._mapper = parameters.mapper()
         self._prepared: OrderedDict[tuple[int, tuple[int, ...]], tuple[Network, Prepared]] = OrderedDict()
 
-    def with_mappings(self, given: dict[str, Mapping], images: int) -> Eyeriss:
-        """Returns the same hardware with mappings given per layer name, working on batches of so many images."""
+    def with_parameters(self, parameters: EyerissParameters, given: dict[str, Mapping] | None = None) -> Eyeriss:
+        """Returns the same hardware with other parameters, and with mappings given per layer name."""
         return Eyeriss(
             self.name,
-            replace(self.parameters, images=images),
+            parameters,
             capabilities=self.capabilities,
             energy_view=self.energy_view,
-            fingerprint=self.fingerprint,
+            fingerprint=hashlib.sha256(f"{self.fingerprint} {parameters} {given}".encode()).hexdigest(),
             given=given,
         )
 
@@ -187,6 +188,14 @@ class Eyeriss:
             size_bits=np.array(assignment.stored_bits, dtype=np.float64),
             clock_mhz=self.parameters.clock_mhz,
         )
+
+    def traffic_bits(self, network: Network, assignment: Assignment) -> dict[tuple[str, str], FloatArray]:
+        """Returns the bits that all layers move per image and (level, operand), each (B, L)."""
+        check_shapes(assignment, len(network.layers))
+        prepared = self._prepare(network, tuple(range(len(network.layers))))
+        counts = count(prepared.tiling, _extent(prepared, assignment))
+        traffic = self._traffic(prepared, counts, self._widths(assignment), assignment)
+        return {place: moved / self.parameters.images for place, moved in traffic.bits.items()}
 
     def _shape_of(self, layer: Layer) -> tuple[GroupShape, int]:
         array = self.parameters.array

@@ -1,0 +1,1 @@
+"""Published measurements and how far the models are from them."""
