@@ -1,0 +1,34 @@
+# make install | train | test | test-slow | check | bench; everything lives in .venv, made on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: install train test test-slow check bench clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; make install PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+train: install
+	$(BIN)/python -m agent.train --net resnet50 --hw eyeriss $(ARGS)
+
+test: install
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: install
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy plan networks hwmodels compress envs agent experiments
+
+bench: install
+	for file in experiments/bench/*_speed.py; do $(BIN)/python -m "experiments.bench.$$(basename $$file .py)" || exit 1; done
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,1 @@
+"""The searchers, and every command: `python -m agent.train`, `search`, `evaluate`, `apply`."""
