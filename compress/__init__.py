@@ -1,0 +1,1 @@
+"""Schemes turned into tensors: prune, quantise, repair, measure, apply, verify and export."""

@@ -1,0 +1,43 @@
+"""A memory of computed things that forgets the least recently used beyond a number of bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, Protocol, TypeVar
+
+
+class Sized(Protocol):
+    """Anything that knows its memory."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken, bytes."""
+
+
+Item = TypeVar("Item", bound=Sized)
+
+
+class ByteCache(Generic[Item]):
+    """Least-recently-used cache bounded by bytes; the newest entry always stays."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.used_bytes = 0
+        self._entries: OrderedDict[Hashable, Item] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Item]) -> Item:
+        """Returns the entry of that key, made and kept when it is not there."""
+        if key in self._entries:
+            self._entries.move_to_end(key)
+            return self._entries[key]
+        entry = make()
+        self._entries[key] = entry
+        self.used_bytes += entry.nbytes
+        while self.used_bytes > self.limit_bytes and len(self._entries) > 1:
+            _, dropped = self._entries.popitem(last=False)
+            self.used_bytes -= dropped.nbytes
+        return entry
+
+    def __len__(self) -> int:
+        return len(self._entries)

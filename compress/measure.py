@@ -1,0 +1,222 @@
+"""The accuracy of a plan, really measured: weights repaired, activations rounded, statistics re-estimated."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+
+from compress.cache import ByteCache
+from compress.fake_quant import FakeQuantiser
+from compress.masks import ChannelMasks, KeptChannels
+from compress.modules import weight_layers
+from compress.problem import Problem
+from compress.profile import Profile
+from compress.recalibrate import Recalibration, followed_by_norm
+from compress.repair import DEFAULT_REPAIR, LayerRepair, RepairedLayer, RepairOptions, Request
+from networks.trace import TracedNetwork
+from plan.errors import InvalidValueError
+from plan.scheme import DENSE, Scheme
+
+BATCH = 128
+UNTOUCHED_BITS = 16
+CALIBRATION_IMAGES = 512
+WEIGHT_CACHE_BYTES = 512 << 20
+PROBLEM_CACHE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """Repairs that run for every plan, and how much memory their results may take."""
+
+    repair: RepairOptions = DEFAULT_REPAIR
+    recalibrate: bool = True
+    calibration_images: int = CALIBRATION_IMAGES
+    weight_cache_bytes: int = WEIGHT_CACHE_BYTES
+    problem_cache_bytes: int = PROBLEM_CACHE_BYTES
+
+
+DEFAULT_OPTIONS = MeasureOptions()
+
+
+class Measurer:
+    """Measures plans of one network; everything that does not depend on the plan is done once.
+
+    Args:
+        traced: the dense network
+        profile: its profile on the calibration images
+        calibration_images: (N, 3, H, W) float32 normalised; the first 512 re-estimate statistics
+        seed: of random drawing, kept for methods that draw
+        options: which repairs run
+    """
+
+    def __init__(
+        self,
+        traced: TracedNetwork,
+        profile: Profile,
+        calibration_images: Tensor,
+        *,
+        seed: int = 0,
+        options: MeasureOptions = DEFAULT_OPTIONS,
+    ) -> None:
+        self.traced = traced
+        self.profile = profile
+        self.seed = seed
+        self.options = options
+        self.channels = ChannelMasks(traced.network, profile)
+        problems: ByteCache[Problem] = ByteCache(options.problem_cache_bytes)
+        self.repairs = [
+            LayerRepair(layer, stats, problems, options.repair)
+            for layer, stats in zip(traced.network.layers, profile.layers, strict=True)
+        ]
+        self._repaired: ByteCache[RepairedLayer] = ByteCache(options.weight_cache_bytes)
+        self.module, self.quantisers = with_quantisers(traced)
+        self.layers = weight_layers(self.module, traced)
+        self.dense_weights = [layer.weight.detach().clone() for layer in self.layers]
+        self.images = calibration_images[: options.calibration_images]
+        self.recalibration = self._recalibration()
+
+    def _recalibration(self) -> Recalibration:
+        without = [
+            layer
+            for layer, node in zip(self.layers, self.traced.layer_nodes, strict=True)
+            if not followed_by_norm(self.traced.module, node)
+        ]
+        for layer in without:
+            if layer.bias is None:
+                layer.bias = nn.Parameter(torch.zeros(layer.weight.shape[0]), requires_grad=False)
+        norms = [module for module in self.module.modules() if isinstance(module, nn.BatchNorm2d)]
+        found = Recalibration(norms, without)
+        if self.options.recalibrate:
+            found.observe(self._run_calibration)
+        return found
+
+    def _run_calibration(self) -> None:
+        with torch.inference_mode():
+            for batch in torch.split(self.images, BATCH):
+                self.module(batch)
+
+    def repaired(self, schemes: Sequence[Scheme]) -> tuple[RepairedLayer, ...]:
+        """Returns every layer's weights under a plan."""
+        self._check(schemes)
+        kept = self.channels.kept(schemes)
+        return tuple(self._repaired_layer(index, _request(kept[index], scheme)) for index, scheme in enumerate(schemes))
+
+    def _repaired_layer(self, index: int, request: Request) -> RepairedLayer:
+        key = (
+            index,
+            request.kept.inputs.tobytes(),
+            request.kept.outputs.tobytes(),
+            str(request.method),
+            request.density,
+            request.weight_bits,
+        )
+        return self._repaired.get(key, lambda: self.repairs[index].repair(request))
+
+    def _check(self, schemes: Sequence[Scheme]) -> None:
+        if len(schemes) != len(self.layers):
+            raise InvalidValueError(f"{len(schemes)} schemes were given, the network has {len(self.layers)} layers")
+
+    def load(self, schemes: Sequence[Scheme]) -> None:
+        """Turns the working network into the compressed one."""
+        repaired = self.repaired(schemes)
+        with torch.inference_mode():
+            for layer, dense, found in zip(self.layers, self.dense_weights, repaired, strict=True):
+                layer.weight.copy_(torch.from_numpy(found.weight).reshape(dense.shape))
+            self._set_ranges(schemes)
+            self.recalibration.restore()
+        if self.options.recalibrate:
+            self.recalibration.repair(self._run_calibration)
+
+    def _set_ranges(self, schemes: Sequence[Scheme]) -> None:
+        done: set[str] = set()
+        for layer, scheme in zip(self.traced.network.layers, schemes, strict=True):
+            if layer.input_tensor not in done:
+                done.add(layer.input_tensor)
+                chosen = self.profile.range_of(layer.input_tensor, scheme.activation_bits)
+                self.quantisers[layer.input_tensor].chosen = chosen
+
+    def unload(self) -> None:
+        """Turns the working network back into the dense one, in float."""
+        with torch.inference_mode():
+            for layer, dense in zip(self.layers, self.dense_weights, strict=True):
+                layer.weight.copy_(dense)
+        self.recalibration.restore()
+        for quantiser in self.quantisers.values():
+            quantiser.chosen = None
+
+    def _logits(self, images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return torch.cat([self.module(batch) for batch in torch.split(images, BATCH)])
+
+    def outputs(self, schemes: Sequence[Scheme], images: Tensor) -> NDArray[np.float32]:
+        """Returns the compressed network's outputs, float32 (N, classes)."""
+        self.load(schemes)
+        logits: NDArray[np.float32] = self._logits(images).numpy()
+        return logits
+
+    def correct(self, schemes: Sequence[Scheme], images: Tensor, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Returns whether the compressed network's first answer is right, bool (N,)."""
+        right: NDArray[np.bool_] = self.outputs(schemes, images).argmax(1) == labels
+        return right
+
+    def dense_outputs(self, images: Tensor) -> NDArray[np.float32]:
+        """Returns the uncompressed network's outputs, float32 (N, classes)."""
+        self.unload()
+        logits: NDArray[np.float32] = self._logits(images).numpy()
+        return logits
+
+    def dense_correct(self, images: Tensor, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Returns whether the uncompressed network's first answer is right, bool (N,)."""
+        right: NDArray[np.bool_] = self.dense_outputs(images).argmax(1) == labels
+        return right
+
+    def layer_error(self, layer: int, scheme: Scheme) -> float:
+        """Returns the expected loss increase of one layer's repaired weights, the rest of the network dense.
+
+        A filter or channel scheme is also charged what every reader of the removed channels loses, at 16 bits there.
+        """
+        schemes = [Scheme(DENSE, 1.0, UNTOUCHED_BITS, UNTOUCHED_BITS) for _ in self.layers]
+        schemes[layer] = scheme
+        kept = self.channels.kept(schemes)
+        touched = {layer, *(i for i, left in enumerate(kept) if not left.inputs.all())}
+        total = 0.0
+        for i in sorted(touched):
+            request = _request(kept[i], schemes[i])
+            total += self.repairs[i].error(self._repaired_layer(i, request), request.kept.outputs)
+        return total
+
+    def apply(self, schemes: Sequence[Scheme]) -> fx.GraphModule:
+        """Returns the compressed network: masked, weights and activations on their levels, statistics repaired."""
+        self.load(schemes)
+        return copy.deepcopy(self.module)
+
+
+def _request(kept: KeptChannels, scheme: Scheme) -> Request:
+    return Request(kept, scheme.method, scheme.density, scheme.weight_bits)
+
+
+def with_quantisers(traced: TracedNetwork) -> tuple[fx.GraphModule, dict[str, FakeQuantiser]]:
+    """Returns a copy of the network that rounds every stored tensor, and the quantisers by tensor name.
+
+    Everything that reads the tensor, residual adds included, reads the rounded values.
+    """
+    module = copy.deepcopy(traced.module).eval()
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    nodes = {node.name: node for node in module.graph.nodes}
+    quantisers: dict[str, FakeQuantiser] = {}
+    for i, (tensor, name) in enumerate(traced.tensor_nodes.items()):
+        quantisers[tensor] = FakeQuantiser()
+        target = f"quantiser_{i}"
+        module.add_submodule(target, quantisers[tensor])
+        with module.graph.inserting_after(nodes[name]):
+            rounding = module.graph.call_module(target, (nodes[name],))
+        nodes[name].replace_all_uses_with(rounding, delete_user_cb=lambda user, own=rounding: user is not own)
+    module.recompile()
+    return module, quantisers

@@ -1,0 +1,30 @@
+"""The modules that hold weights."""
+
+from __future__ import annotations
+
+from typing import Union
+
+from torch import nn
+
+from networks.trace import TracedNetwork
+
+WeightLayer = Union[nn.Conv2d, nn.Linear]
+
+
+def weight_layer(module: nn.Module, target: str) -> WeightLayer:
+    """Returns the convolution or linear layer at a module path.
+
+    Raises:
+        TypeError: another kind of module is there.
+    """
+    found = module.get_submodule(target)
+    if not isinstance(found, nn.Conv2d | nn.Linear):
+        raise TypeError(
+            f"{target} is a {type(found).__name__}; only Conv2d and Linear hold weights that are compressed"
+        )
+    return found
+
+
+def weight_layers(module: nn.Module, traced: TracedNetwork) -> list[WeightLayer]:
+    """Returns the layers of a traced network, or of a copy of its module, in plan order."""
+    return [weight_layer(module, target) for target in traced.layer_targets]

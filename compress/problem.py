@@ -1,0 +1,91 @@
+"""The least-squares problem of one layer once some of its input channels are gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compress.profile import LayerProfile
+from compress.solver import Factors, factorise
+from plan.layer import Layer
+
+BoolArray = NDArray[np.bool_]
+MEAN_SHARE = 0.05
+"""Share of the squared input mean that stays in the metric: shifts of the mean are repaired, but not for nothing."""
+DEAD = 1e-7
+"""Columns whose moment is below this share of the mean never see a signal and take no part."""
+
+
+@dataclass(frozen=True)
+class ProblemBlock:
+    """Columns whose moments are known together.
+
+    columns: int64 (d,), dense columns that take part, strongest first where there is one convolution group
+    factors: of their moments, (G, d, d)
+    target: float32 (G, d, K / G), the weights that the refitted ones should come near to; removed inputs are already
+        made up for as well as these columns can
+    """
+
+    columns: Tensor
+    factors: Factors
+    target: Tensor
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All blocks of one layer for one set of kept inputs; columns in no block are dead or removed."""
+
+    blocks: tuple[ProblemBlock, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken, bytes."""
+        return sum(4 * (3 * block.factors.moment.numel() + block.target.numel()) for block in self.blocks)
+
+
+def metric_blocks(stats: LayerProfile) -> tuple[Tensor, ...]:
+    """Returns the moments in which errors of a layer count, blocks (G, d, d): second moments about the mean.
+
+    5 % of the squared mean stays, see `MEAN_SHARE`.
+    """
+    blocks, start = [], 0
+    for block in stats.moment_blocks:
+        mean = torch.from_numpy(stats.input_mean[:, start : start + block.shape[-1]])
+        blocks.append(torch.from_numpy(block) - (1 - MEAN_SHARE) * mean[:, :, None] * mean[:, None, :])
+        start += block.shape[-1]
+    return tuple(blocks)
+
+
+def build_problem(layer: Layer, stats: LayerProfile, kept_inputs: BoolArray) -> Problem:
+    """Returns the problem of a layer that keeps only some of its input channels, bool (C,)."""
+    positions = layer.R * layer.S
+    kept = torch.from_numpy(np.repeat(kept_inputs.reshape(layer.groups, -1), positions, axis=1))
+    weight = torch.from_numpy(stats.weight).reshape(layer.groups, layer.K // layer.groups, -1).transpose(1, 2)
+    blocks, start = [], 0
+    for moment in metric_blocks(stats):
+        end = start + moment.shape[-1]
+        blocks.append(_block(moment, weight[:, start:end], kept[:, start:end], start))
+        start = end
+    return Problem(tuple(blocks))
+
+
+def _block(moment: Tensor, weight: Tensor, kept: Tensor, start: int) -> ProblemBlock:
+    if moment.shape[0] > 1:
+        columns = torch.arange(moment.shape[-1])
+        return ProblemBlock(columns + start, factorise(moment), weight.clone())
+    square, kept = moment[0], kept[0]
+    diagonal = square.diagonal()
+    alive = diagonal > DEAD * diagonal.mean()
+    order = torch.argsort(diagonal, descending=True, stable=True)
+    columns = order[(alive & kept)[order]]
+    removed = order[(alive & ~kept)[order]]
+    factors = factorise(square[columns][:, columns][None])
+    target = weight[0, columns]
+    if len(removed) and len(columns):
+        cross = square[columns][:, removed] @ weight[0, removed]
+        target = target + factors.inverse[0] @ cross
+    return ProblemBlock(columns + start, factors, target[None])

@@ -1,0 +1,19 @@
+"""Which weights a scheme keeps: one unit partition per granularity, one selection for all of them."""
+
+from compress.prune import blocks, elements, kernels, structured
+from compress.prune.partition import PARTITIONS, Partition, WeightShape, kept_count, partition
+from compress.prune.selection import best, select
+
+__all__ = [
+    "PARTITIONS",
+    "Partition",
+    "WeightShape",
+    "best",
+    "blocks",
+    "elements",
+    "kept_count",
+    "kernels",
+    "partition",
+    "select",
+    "structured",
+]

@@ -1,0 +1,106 @@
+"""Rounding of weights and activations to a stored width, with ranges that minimise the squared error.
+
+Weights: symmetric, one scale per output, levels -2^(b-1) ... 2^(b-1) - 1 times the scale.
+Activations: one scale and zero point per tensor; unsigned from zero for non-negative tensors, else asymmetric with a
+whole-numbered zero point, levels 0 ... 2^b - 1, so that zero is always exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+WEIGHT_SHRINKS = tuple(np.linspace(1.0, 0.3, 36))
+RANGE_SHRINKS = tuple(np.linspace(1.0, 0.1, 46))
+SMALLEST_SCALE = 1e-12
+
+
+def weight_levels(bits: int) -> tuple[int, int]:
+    """Returns the lowest and highest level of a signed weight of that width."""
+    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+
+def weight_scales(weight: Tensor, bits: int, importance: Tensor) -> Tensor:
+    """Returns the scale of every row that minimises the importance-weighted squared rounding error.
+
+    Args:
+        weight: (..., D) float32
+        bits: stored width, 2 to 16
+        importance: broadcastable to `weight`, non-negative; the diagonal of the layer's input moments
+
+    Returns:
+        (...) float32, positive; a grid search over 36 clipping points of the row's largest magnitude.
+    """
+    low, high = weight_levels(bits)
+    largest = weight.abs().amax(-1).clamp_min(SMALLEST_SCALE * high)
+    chosen = largest / high
+    least = torch.full_like(largest, torch.inf)
+    for shrink in WEIGHT_SHRINKS:
+        scale = largest * (float(shrink) / high)
+        rounded = (weight / scale[..., None]).round_().clamp_(low, high).mul_(scale[..., None])
+        error = rounded.sub_(weight).square_().mul_(importance).sum(-1)
+        better = error < least
+        chosen, least = torch.where(better, scale, chosen), torch.where(better, error, least)
+    return chosen
+
+
+@dataclass(frozen=True)
+class ActivationRange:
+    """How one tensor is rounded: level = clamp(round(x / scale) + zero_point, 0, 2^bits - 1)."""
+
+    bits: int
+    scale: float
+    zero_point: int
+
+    @property
+    def top(self) -> int:
+        """Highest level."""
+        return int(2**self.bits - 1)
+
+
+def histogram(sample: NDArray[np.float32], bins: int = 2048) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns bin centres and counts of the non-zero values (zero is always exact), both (bins,)."""
+    values = sample[sample != 0].astype(np.float64)
+    if values.size == 0:
+        return np.zeros(1), np.zeros(1)
+    counts, edges = np.histogram(values, bins=bins)
+    return (edges[:-1] + edges[1:]) / 2, counts.astype(np.float64)
+
+
+def activation_range(centres: NDArray[np.float64], counts: NDArray[np.float64], bits: int) -> ActivationRange:
+    """Returns the range of least squared error for a histogram of values, by grid search over clipping points."""
+    low, high = min(0.0, float(centres.min())), max(0.0, float(centres.max()))
+    if high - low <= 0:
+        return ActivationRange(bits, 1.0, 0)
+    found, least = ActivationRange(bits, 1.0, 0), np.inf
+    for candidate in _candidate_ranges(low, high, bits):
+        error = float(counts @ (centres - rounded(centres, candidate)) ** 2)
+        if error < least:
+            found, least = candidate, error
+    return found
+
+
+def _candidate_ranges(low: float, high: float, bits: int) -> list[ActivationRange]:
+    top = 2**bits - 1
+    ranges = []
+    for shrink_high in RANGE_SHRINKS if high > 0 else (1.0,):
+        for shrink_low in RANGE_SHRINKS[::3] if low < 0 else (1.0,):
+            scale = float(np.float32((high * shrink_high - low * shrink_low) / top))
+            ranges.append(ActivationRange(bits, scale, round(-low * shrink_low / scale)))
+    return ranges
+
+
+def rounded(values: NDArray[np.float64], chosen: ActivationRange) -> NDArray[np.float64]:
+    """Returns the values after rounding to the range's levels."""
+    level = np.clip(np.round(values / chosen.scale) + chosen.zero_point, 0, chosen.top)
+    result: NDArray[np.float64] = (level - chosen.zero_point) * chosen.scale
+    return result
+
+
+def fake_quantised(values: Tensor, chosen: ActivationRange) -> Tensor:
+    """Returns the tensor rounded to the range's levels, in one pass and in float32."""
+    return torch.fake_quantize_per_tensor_affine(values, chosen.scale, chosen.zero_point, 0, chosen.top)

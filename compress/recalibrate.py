@@ -1,0 +1,174 @@
+"""Statistics repaired per plan: batch-norm means and variances, and biases of layers that no batch norm follows.
+
+One pass over the calibration images. Every batch norm normalises with the statistics that the dense network would need,
+corrected by the difference between this network's batch and the dense network's same batch:
+mean = running mean + (batch mean - dense batch mean), variance = running variance * batch variance / dense batch
+variance. For an unchanged network this is the running statistics exactly, however few images there are; without the
+difference, a few hundred images would replace statistics of a whole training set. Layers without a batch norm have the
+mean of their output moved back to the dense one in the same manner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx, nn
+
+SMALLEST_VARIANCE = 1e-8
+
+
+def followed_by_norm(graph_module: fx.GraphModule, node_name: str) -> bool:
+    """Returns whether the output of a node goes into one batch norm and nowhere else."""
+    node = next(node for node in graph_module.graph.nodes if node.name == node_name)
+    users = list(node.users)
+    if len(users) != 1 or users[0].op != "call_module":
+        return False
+    return isinstance(graph_module.get_submodule(str(users[0].target)), nn.BatchNorm2d)
+
+
+@dataclass
+class Statistics:
+    """Means and variances of one module's watched tensor, one pair per calibration batch, (channels,) each."""
+
+    means: list[Tensor] = field(default_factory=list)
+    variances: list[Tensor] = field(default_factory=list)
+
+
+def channel_statistics(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns mean and variance per channel, (C,), of (N, C, H, W), (N, ..., C) where there are not four axes."""
+    axes = [0, 2, 3] if values.dim() == 4 else list(range(values.dim() - 1))
+    variance, mean = torch.var_mean(values, axes, correction=0)
+    return mean, variance
+
+
+def _shaped(values: Tensor, like: Tensor) -> Tensor:
+    return values.reshape(1, -1, 1, 1) if like.dim() == 4 else values
+
+
+class Recalibration:
+    """Repairs the statistics of a network whose weights and activations are compressed.
+
+    Args:
+        norms: the batch norms of the network
+        layers: convolution and linear layers that no batch norm follows; each has a bias
+    """
+
+    def __init__(self, norms: Sequence[nn.BatchNorm2d], layers: Sequence[nn.Module]) -> None:
+        self.norms = list(norms)
+        self.layers = list(layers)
+        self.dense_norms = [(_running(norm).mean.clone(), _running(norm).variance.clone()) for norm in self.norms]
+        self.dense_biases = [_bias(layer).detach().clone() for layer in self.layers]
+        self.reference = [Statistics() for _ in self.norms + self.layers]
+
+    def restore(self) -> None:
+        """Puts the dense statistics and biases back."""
+        for norm, (mean, variance) in zip(self.norms, self.dense_norms, strict=True):
+            _running(norm).mean.copy_(mean)
+            _running(norm).variance.copy_(variance)
+        for layer, bias in zip(self.layers, self.dense_biases, strict=True):
+            _bias(layer).data.copy_(bias)
+
+    def observe(self, run: Callable[[], None]) -> None:
+        """Records the dense network's statistics per batch; `run` passes the calibration batches through it."""
+        self.reference = [Statistics() for _ in self.norms + self.layers]
+        hooks = [
+            norm.register_forward_pre_hook(_record_input(found))
+            for norm, found in zip(self.norms, self.reference, strict=False)
+        ]
+        hooks += [
+            layer.register_forward_hook(_record_output(found))
+            for layer, found in zip(self.layers, self.reference[len(self.norms) :], strict=True)
+        ]
+        _hooked(run, hooks)
+
+    def repair(self, run: Callable[[], None]) -> None:
+        """Sets statistics and biases for the compressed network; `run` passes the same batches through it."""
+        self.restore()
+        found = [Statistics() for _ in self.norms + self.layers]
+        hooks = [norm.register_forward_pre_hook(self._correct_norm(i, found[i])) for i, norm in enumerate(self.norms)]
+        offset = len(self.norms)
+        hooks += [
+            layer.register_forward_hook(_correct_output(self.reference[offset + i], found[offset + i]))
+            for i, layer in enumerate(self.layers)
+        ]
+        _hooked(run, hooks)
+        self.restore()
+        for norm, seen in zip(self.norms, found, strict=False):
+            _running(norm).mean.copy_(torch.stack(seen.means).mean(0))
+            _running(norm).variance.copy_(torch.stack(seen.variances).mean(0))
+        for layer, seen in zip(self.layers, found[offset:], strict=True):
+            _bias(layer).data.add_(torch.stack(seen.means).mean(0))
+
+    def _correct_norm(self, index: int, found: Statistics) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        dense_mean, dense_variance = self.dense_norms[index]
+        norm, reference = self.norms[index], self.reference[index]
+
+        def correct(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            mean, variance = channel_statistics(inputs[0])
+            batch = len(found.means)
+            mean = dense_mean + mean - reference.means[batch]
+            ratio = (variance + SMALLEST_VARIANCE) / (reference.variances[batch] + SMALLEST_VARIANCE)
+            found.means.append(mean)
+            found.variances.append(dense_variance * ratio)
+            _running(norm).mean.copy_(mean)
+            _running(norm).variance.copy_(found.variances[-1])
+
+        return correct
+
+
+@dataclass(frozen=True)
+class _RunningStatistics:
+    mean: Tensor
+    variance: Tensor
+
+
+def _running(norm: nn.BatchNorm2d) -> _RunningStatistics:
+    if norm.running_mean is None or norm.running_var is None:
+        raise ValueError("a batch norm without running statistics cannot be re-estimated")
+    return _RunningStatistics(norm.running_mean, norm.running_var)
+
+
+def _bias(layer: nn.Module) -> nn.Parameter:
+    bias = layer.bias
+    if not isinstance(bias, nn.Parameter):
+        raise ValueError("a layer whose output mean is repaired needs a bias")
+    return bias
+
+
+def _record_input(found: Statistics) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        mean, variance = channel_statistics(inputs[0])
+        found.means.append(mean)
+        found.variances.append(variance)
+
+    return record
+
+
+def _record_output(found: Statistics) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        mean, variance = channel_statistics(output)
+        found.means.append(mean)
+        found.variances.append(variance)
+
+    return record
+
+
+def _correct_output(
+    reference: Statistics, found: Statistics
+) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+    def correct(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        shift = reference.means[len(found.means)] - channel_statistics(output)[0]
+        found.means.append(shift)
+        return output + _shaped(shift, output)
+
+    return correct
+
+
+def _hooked(run: Callable[[], None], hooks: list[torch.utils.hooks.RemovableHandle]) -> None:
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()

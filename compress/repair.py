@@ -1,0 +1,276 @@
+"""The weights of one layer under one scheme: pruned, rounded, and refitted in closed form to lose least.
+
+What is minimised is 0.5 * sum_k fisher_k * (w_k - w0_k) H (w_k - w0_k)^T, H the second moments of the layer's inputs
+about their mean: a shift of the output's mean is repaired by batch-norm re-estimation or by the bias.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compress.cache import ByteCache
+from compress.criteria import norm_scores, set_costs, sum_blocks
+from compress.masks import KeptChannels
+from compress.problem import Problem, ProblemBlock, build_problem, metric_blocks
+from compress.profile import LayerProfile
+from compress.prune import Partition, WeightShape, partition, select
+from compress.quantize import weight_levels, weight_scales
+from compress.solver import Grid, descend, masked_least_squares, quadratic_error, round_in_order
+from plan.errors import MismatchError
+from plan.layer import Layer
+from plan.scheme import STRUCTURED, Dense, Granularity, Method, NofM
+
+BoolArray = NDArray[np.bool_]
+FISHER_FLOOR = 0.01
+"""Share of a layer's mean Fisher information that every output has at least when weights compete across outputs."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of one layer: the channels that are left, the method, its density, and the weights' width."""
+
+    kept: KeptChannels
+    method: Method
+    density: float
+    weight_bits: int
+
+
+@dataclass(frozen=True)
+class RepairOptions:
+    """Which closed-form repairs run.
+
+    update: refit what is left (masked least squares, rounding in order, descent); without it weights are pruned and
+        rounded as they are
+    rounds: steps in which a second-order mask is grown, weights refitted between them
+    passes: of coordinate descent after rounding
+    """
+
+    update: bool = True
+    rounds: int = 3
+    passes: int = 2
+
+
+@dataclass(frozen=True)
+class RepairedLayer:
+    """levels: int16 (K, D), zero where removed; scale: float32 (K,); mask: bool (K, D); bits: stored width."""
+
+    levels: NDArray[np.int16]
+    scale: NDArray[np.float32]
+    mask: BoolArray
+    bits: int
+
+    @property
+    def weight(self) -> NDArray[np.float32]:
+        """The weights, float32 (K, D)."""
+        weight: NDArray[np.float32] = self.levels * self.scale[:, None]
+        return weight
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken, bytes."""
+        return self.levels.nbytes + self.scale.nbytes + self.mask.nbytes
+
+
+DEFAULT_REPAIR = RepairOptions()
+
+
+class LayerRepair:
+    """Repairs one layer under any scheme; the factors of its moments come from a cache shared by all layers."""
+
+    def __init__(self, layer: Layer, stats: LayerProfile, problems: ByteCache[Problem], options: RepairOptions) -> None:
+        self.layer = layer
+        self.stats = stats
+        self.problems = problems
+        self.options = options
+        self.groups = layer.groups
+        self.weight = torch.from_numpy(stats.weight)
+
+    def repair(self, request: Request) -> RepairedLayer:
+        """Returns the layer's weights under the request.
+
+        Raises:
+            MismatchError: a convolution with several groups keeps unequal numbers of channels in them.
+        """
+        left = _Left.of(self.layer, request.kept)
+        if not self.options.update:
+            mask = left.spread(self._mask_of(request, left, self.weight))
+            return self._finish(self.weight * mask, mask, request.weight_bits, None)
+        problem = self.problems.get(
+            (self.layer.name, request.kept.inputs.tobytes()),
+            lambda: build_problem(self.layer, self.stats, request.kept.inputs),
+        )
+        mask, weight = self._refitted(request, left, problem)
+        return self._finish(weight, mask, request.weight_bits, problem)
+
+    def error(self, repaired: RepairedLayer, kept_outputs: BoolArray) -> float:
+        """Returns the expected loss increase, 0.5 * sum_k fisher_k * d_k H d_k^T.
+
+        Inherited input removals count; removed outputs, bool (K,), do not: their readers are charged for them.
+        """
+        difference = (torch.from_numpy(repaired.weight) - self.weight).reshape(self.groups, -1, self.weight.shape[1])
+        fisher = torch.from_numpy(self.stats.fisher * kept_outputs).reshape(self.groups, -1)
+        total, start = 0.0, 0
+        for moment in metric_blocks(self.stats):
+            end = start + moment.shape[-1]
+            rows = quadratic_error(difference[:, :, start:end].transpose(1, 2), moment)
+            total += 0.5 * float((rows * fisher).sum(dtype=torch.float64))
+            start = end
+        return total
+
+    def _refitted(self, request: Request, left: _Left, problem: Problem) -> tuple[Tensor, Tensor]:
+        """Returns the mask, bool (K, D), and the weights refitted under it, both in dense coordinates."""
+        weight = self._targets(problem)
+        granularity = request.method.granularity
+        if isinstance(granularity, Dense) or granularity.kind in STRUCTURED:
+            mask = left.spread(torch.ones(left.shape.rows, left.shape.columns, dtype=torch.bool))
+            return mask, self._solve(weight, mask, problem) if self.groups > 1 else weight * mask
+        if request.method.algorithm != "second-order":
+            mask = left.spread(self._mask_of(request, left, self.weight))
+            return mask, self._solve(weight, mask, problem)
+        cut = partition(granularity, left.shape)
+        current = weight
+        for step in _steps(granularity, request.density, self.options.rounds):
+            scores = self._costs(current, left, cut, problem)
+            kept = select(scores, granularity=step[0], cut=cut, shape=left.shape, density=step[1])
+            mask = left.spread(torch.from_numpy(kept))
+            current = self._solve(weight, mask, problem)
+        return mask, current
+
+    def _mask_of(self, request: Request, left: _Left, weight: Tensor) -> Tensor:
+        """Returns the mask of the tensor that is left, ranked by norms, or by costs on the untouched weights."""
+        granularity = request.method.granularity
+        if isinstance(granularity, Dense) or granularity.kind in STRUCTURED:
+            return torch.ones(left.shape.rows, left.shape.columns, dtype=torch.bool)
+        cut = partition(granularity, left.shape)
+        if request.method.algorithm == "second-order":
+            scores = self._costs(weight, left, cut, build_problem(self.layer, self.stats, request.kept.inputs))
+        else:
+            scores = norm_scores(left.take(weight), cut, request.method.algorithm)
+        return torch.from_numpy(
+            select(scores, granularity=granularity, cut=cut, shape=left.shape, density=request.density)
+        )
+
+    def _costs(self, weight: Tensor, left: _Left, cut: Partition, problem: Problem) -> NDArray[np.float64]:
+        """Returns what removing each unit costs, float64 (n_blocks, n_sets)."""
+        total = torch.zeros(self.layer.K, cut.n_sets)
+        for block in problem.blocks:
+            columns = block.columns.numpy()
+            for g in range(self.groups):
+                sets = left.sets(g, cut)[columns]
+                rows = slice(g * self.layer.K // self.groups, (g + 1) * self.layer.K // self.groups)
+                factors = block.factors
+                costs = set_costs(
+                    weight[rows][:, block.columns], factors.inverse[g], factors.moment[g], sets, cut.n_sets + 1
+                )
+                total[rows] += costs[:, : cut.n_sets]
+        fisher = torch.from_numpy(self.stats.fisher)
+        fisher = fisher + FISHER_FLOOR * fisher.mean() + 1e-30
+        costs = (total * fisher[:, None])[torch.from_numpy(left.rows)].double()
+        return sum_blocks(costs, cut.row_block).numpy()
+
+    def _targets(self, problem: Problem) -> Tensor:
+        """Returns the targets of all blocks in dense coordinates (K, D); dead columns keep their weights."""
+        weight = self.weight.clone()
+        for block in problem.blocks:
+            weight[:, block.columns] = block.target.transpose(1, 2).reshape(self.layer.K, -1)
+        return weight
+
+    def _solve(self, weight: Tensor, mask: Tensor, problem: Problem) -> Tensor:
+        """Returns the weights refitted under the mask, (K, D)."""
+        solution = weight * mask
+        for block in problem.blocks:
+            found = masked_least_squares(block.target, self._gather(mask, block).float(), block.factors.moment)
+            solution[:, block.columns] = found.transpose(1, 2).reshape(self.layer.K, -1)
+        return solution
+
+    def _gather(self, values: Tensor, block: ProblemBlock) -> Tensor:
+        """Returns the columns of a block, (G, d, K / G), of values (K, D)."""
+        return values[:, block.columns].reshape(self.groups, -1, len(block.columns)).transpose(1, 2).contiguous()
+
+    def _finish(self, weight: Tensor, mask: Tensor, bits: int, problem: Problem | None) -> RepairedLayer:
+        """Rounds the weights, in order and with descent where there is a problem to solve."""
+        low, high = weight_levels(bits)
+        scale = weight_scales(weight, bits, self._importance(problem))
+        levels = (weight / scale[:, None]).round().clamp(low, high)
+        for block in problem.blocks if problem is not None else ():
+            grid = Grid(scale.reshape(self.groups, -1), low, high)
+            free = self._gather(mask, block).float()
+            rounded = round_in_order(self._gather(weight, block), free, block.factors.upper, grid)
+            for _ in range(self.options.passes):
+                rounded = descend(rounded, block.target, free, block.factors.moment, grid)
+            found = rounded / grid.scale[:, None, :]
+            levels[:, block.columns] = found.round().transpose(1, 2).reshape(self.layer.K, -1)
+        levels = levels * mask
+        return RepairedLayer(levels.to(torch.int16).numpy(), scale.numpy(), mask.numpy(), bits)
+
+    def _importance(self, problem: Problem | None) -> Tensor:
+        """Returns the weight of every column's squared rounding error, (K, D) or (1, D)."""
+        if problem is None:
+            return torch.ones(1, self.weight.shape[1])
+        importance = torch.zeros(self.groups, self.weight.shape[1])
+        for block in problem.blocks:
+            importance[:, block.columns] = block.factors.moment.diagonal(dim1=-2, dim2=-1)
+        return importance.repeat_interleave(self.layer.K // self.groups, 0) if self.groups > 1 else importance
+
+
+def _steps(granularity: Granularity, density: float, rounds: int) -> list[tuple[Granularity, float]]:
+    """Returns the growing masks on the way to a density: what is kept in each round."""
+    if isinstance(granularity, NofM):
+        kept = range(granularity.m - 1, granularity.n_keep - 1, -1)
+        every: list[tuple[Granularity, float]] = [(NofM(n, granularity.m), n / granularity.m) for n in kept]
+        return every or [(granularity, 1.0)]
+    shares = [1 - (1 - (step + 1) / rounds) ** 2 for step in range(rounds - 1)] + [1.0]
+    return [(granularity, 1 - (1 - density) * share) for share in shares]
+
+
+@dataclass(frozen=True)
+class _Left:
+    """The tensor that is left of a layer after inherited removals, and where it sits in the dense one.
+
+    rows: int64 (K',); columns: int64 (G, D'), dense columns kept in each convolution group.
+    """
+
+    layer: Layer
+    shape: WeightShape
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, layer: Layer, kept: KeptChannels) -> _Left:
+        rows = np.flatnonzero(kept.outputs)
+        per_group = kept.inputs.reshape(layer.groups, -1)
+        if layer.depthwise:
+            per_group = np.ones_like(per_group)
+        counts = per_group.sum(1)
+        if (counts != counts[0]).any():
+            raise MismatchError(
+                f"layer {layer.name}: its {layer.groups} convolution groups keep {counts.min()} to {counts.max()} "
+                "channels; each must keep as many"
+            )
+        columns = np.nonzero(np.repeat(per_group, layer.R * layer.S, axis=1))[1].reshape(layer.groups, -1)
+        return cls(layer, WeightShape(len(rows), int(counts[0]), layer.R, layer.S), rows, columns)
+
+    def _row_columns(self) -> NDArray[np.int64]:
+        group = self.rows // (self.layer.K // self.layer.groups)
+        return self.columns[group]
+
+    def take(self, weight: Tensor) -> Tensor:
+        """Returns the part that is left, (K', D'), of a dense matrix (K, D)."""
+        return weight[torch.from_numpy(self.rows)[:, None], torch.from_numpy(self._row_columns())]
+
+    def spread(self, mask: Tensor) -> Tensor:
+        """Returns the dense mask, bool (K, D), of a mask on what is left, bool (K', D')."""
+        dense = torch.zeros(self.layer.K, self.layer.weights // self.layer.K, dtype=torch.bool)
+        dense[torch.from_numpy(self.rows)[:, None], torch.from_numpy(self._row_columns())] = mask
+        return dense
+
+    def sets(self, group: int, cut: Partition) -> NDArray[np.int64]:
+        """Returns the column set of every dense column of a convolution group; removed columns get one of their own."""
+        sets = np.full(self.layer.weights // self.layer.K, cut.n_sets)
+        sets[self.columns[group]] = cut.column_set
+        return sets
