@@ -1,0 +1,186 @@
+"""What an agent sees in front of a layer: float32 (B, F) in [-1, 1], F the same for every network on one hardware."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.hints import Hints, build_hints
+from envs.problem import Problem
+from envs.reward import HIGHEST_RATE
+from plan.assignment import FloatArray, IntArray
+from plan.layer import Layer
+from plan.space import ACTIVATION_BITS, DENSITIES, DENSITY, WEIGHT_BITS, Choices
+
+Observations = NDArray[np.float32]
+LAYER_FEATURES = (
+    "log outputs",
+    "log inputs",
+    "kernel positions",
+    "log pixels",
+    "stride",
+    "depthwise",
+    "linear",
+    "grouped",
+    "position",
+    "weights here",
+    "macs here",
+    "energy here",
+    "latency here",
+    "size here",
+    "energy to come",
+    "latency to come",
+    "size to come",
+    "chooses activation bits",
+    "chooses output channels",
+    "may choose input channels",
+    "objective by energy",
+    "objective by latency",
+    "objective by size",
+)
+EPISODE_FEATURES = (
+    "log exchange rate",
+    "objective so far",
+    "error so far",
+    "inputs kept",
+    "outputs kept",
+    "inherited bits",
+    "last density",
+    "last weight bits",
+    "last activation bits",
+    "best score against layer",
+    "log best score",
+)
+METHOD_FEATURES = ("score", "density", "weight bits", "activation bits", "legal")
+
+
+@dataclass(frozen=True)
+class EpisodeState:
+    """Where a batch of episodes stands in front of `layer`: arrays over B environments.
+
+    choices: int16 (B, L, 4), -1 for layers to come; kept: (B, G) kept fraction of every channel group; totals: (B, 4)
+    additive energy, latency, size and error; rates: (B,); rate_rows: (B,) rows of the hints; mask: bool (B, M).
+    """
+
+    layer: int
+    choices: Choices
+    kept: FloatArray
+    totals: FloatArray
+    rates: FloatArray
+    rate_rows: IntArray
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Observer:
+    """Everything of the observation that does not change between episodes. Built by `build_observer`."""
+
+    problem: Problem
+    hints: Hints
+    layer_features: NDArray[np.float32]
+    layer_share: FloatArray
+    reads: FloatArray
+
+    @property
+    def size(self) -> int:
+        """Number of features, F."""
+        n_methods = len(self.problem.space.methods)
+        return len(LAYER_FEATURES) + len(EPISODE_FEATURES) + len(METHOD_FEATURES) * n_methods
+
+    def observe(self, state: EpisodeState) -> Observations:
+        """Returns the features in front of a layer, float32 (B, F)."""
+        plans, methods = state.mask.shape
+        out = np.empty((plans, self.size), dtype=np.float32)
+        first, second = len(LAYER_FEATURES), len(LAYER_FEATURES) + len(EPISODE_FEATURES)
+        out[:, :first] = self.layer_features[state.layer]
+        inherited = self._inherited_bits(state)
+        cells = self.hints.cells[state.rate_rows, state.layer, inherited]
+        score = cells[..., 0] + state.rates[:, None] * cells[..., 1]
+        best = np.maximum(-np.where(state.mask, score, np.inf).min(axis=1), 1e-9)
+        self._episode_features(state, inherited, best, out[:, first:second])
+        per_method = out[:, second:].reshape(plans, len(METHOD_FEATURES), methods)
+        per_method[:, 0] = np.where(state.mask, score / best[:, None], 1.0)
+        per_method[:, 1:4] = cells[..., 2:].swapaxes(1, 2)
+        per_method[:, 4] = state.mask
+        return np.clip(out, -1.0, 1.0, out=out)
+
+    def _inherited_bits(self, state: EpisodeState) -> IntArray:
+        reader = int(self.problem.space.deciders.reader[state.layer])
+        if reader == state.layer:
+            return np.zeros(len(state.rates), dtype=np.int64)
+        return state.choices[:, reader, ACTIVATION_BITS].astype(np.int64)
+
+    def _episode_features(
+        self, state: EpisodeState, inherited: IntArray, best: FloatArray, out: NDArray[np.float32]
+    ) -> None:
+        """Fills (B, 11) features of the episode so far."""
+        space, layer = self.problem.space, state.layer
+        decides = space.deciders.reader[layer] == layer
+        last = state.choices[:, layer - 1] if layer else space.start[None, 0]
+        out[:, 0] = np.log(state.rates) / np.log(HIGHEST_RATE)
+        out[:, 1] = self.problem.relative(state.totals[:, :3])
+        out[:, 2] = _log_scaled(state.totals[:, 3] / self.hints.error_scale)
+        out[:, 3] = state.kept @ self.reads[layer]
+        out[:, 4] = state.kept[:, self.problem.network.layers[layer].output_group]
+        out[:, 5] = -1.0 if decides else np.asarray(space.activation_bits)[inherited] / 16
+        out[:, 6] = DENSITIES[last[:, DENSITY]]
+        out[:, 7] = np.asarray(space.weight_bits)[last[:, WEIGHT_BITS]] / 16
+        out[:, 8] = np.asarray(space.activation_bits)[last[:, ACTIVATION_BITS]] / 16
+        out[:, 9] = best / self.layer_share[layer]
+        out[:, 10] = _log_scaled(best)
+
+
+def build_observer(problem: Problem) -> Observer:
+    """Returns the observer of a problem; builds its additive table and hints, seconds on a large network."""
+    layers = problem.network.layers
+    start = problem.accelerator.evaluate(problem.network, problem.space.resolve(problem.space.start[None]))
+    own = np.stack((start.energy_pj[0], start.latency_cycles[0], start.size_bits[0]), axis=1)
+    shares = own / np.maximum(own.sum(axis=0), 1e-300)
+    shapes = np.array([_shape_features(layer) for layer in layers])
+    features = np.column_stack((shapes, _share_features(problem, shares), _decision_features(problem)))
+    reads = np.zeros((len(layers), len(problem.network.groups)))
+    for index, layer in enumerate(layers):
+        for segment in layer.inputs:
+            reads[index, segment.group] += segment.channels * segment.repeat
+    reads /= np.maximum(reads.sum(axis=1, keepdims=True), 1.0)
+    share = np.maximum(shares @ problem.weights / problem.weights.sum(), 1e-9)
+    return Observer(problem, build_hints(problem), features.astype(np.float32), share, reads)
+
+
+def _shape_features(layer: Layer) -> list[float]:
+    """Returns the first eight layer features."""
+    return [
+        np.log2(layer.K) / 12,
+        np.log2(layer.C) / 12,
+        layer.R * layer.S / 49,
+        np.log2(layer.P * layer.Q) / 16,
+        layer.stride / 4,
+        float(layer.depthwise),
+        float(layer.op == "linear"),
+        float(layer.groups > 1),
+    ]
+
+
+def _share_features(problem: Problem, shares: FloatArray) -> FloatArray:
+    """Returns position, shares of weights, MACs and costs here, and of costs to come, (L, 9)."""
+    layers = problem.network.layers
+    position = np.arange(len(layers)) / len(layers)
+    weights = np.array([layer.weights for layer in layers]) / sum(layer.weights for layer in layers)
+    macs = np.array([layer.macs for layer in layers]) / problem.network.macs
+    here = np.sqrt(np.column_stack((weights, macs, shares)))
+    to_come = np.cumsum(shares[::-1], axis=0)[::-1]
+    return np.column_stack((position, here, to_come))
+
+
+def _decision_features(problem: Problem) -> FloatArray:
+    """Returns what a layer decides for others, and the objective's weights, (L, 6)."""
+    deciders, n_layers = problem.space.deciders, problem.space.n_layers
+    decides = deciders.reader == np.arange(n_layers), deciders.producer_group >= 0, deciders.consumer_group >= 0
+    return np.column_stack((*decides, np.tile(problem.weights, (n_layers, 1)))).astype(np.float64)
+
+
+def _log_scaled(values: FloatArray) -> FloatArray:
+    """Returns log10 of values in 10^-6 ... 1 mapped onto -1 ... 1 (larger ones above)."""
+    return np.log10(np.maximum(values, 1e-6)) / 3 + 1

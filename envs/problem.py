@@ -1,0 +1,124 @@
+"""The problem that every searcher solves, and the only place where a choice gets a score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from envs.accuracy.calibration import Calibration
+from envs.accuracy.error_table import ErrorTable
+from envs.table import AdditiveTable, build_table
+from hwmodels.accelerator import Accelerator
+from plan.assignment import FloatArray
+from plan.budget import Budget
+from plan.errors import UnknownNameError
+from plan.layer import Network
+from plan.space import Choices, Space
+
+Objective = Literal["energy", "latency", "edp", "size"]
+OBJECTIVE_WEIGHTS: dict[str, tuple[float, float, float]] = {
+    "energy": (1.0, 0.0, 0.0),
+    "latency": (0.0, 1.0, 0.0),
+    "edp": (1.0, 1.0, 0.0),
+    "size": (0.0, 0.0, 1.0),
+}
+"""Exponents of relative energy, latency and size in an objective's value."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What plans cost, arrays (B,) float64: error in nats of loss, drop as predicted from it."""
+
+    energy_uj: FloatArray
+    latency_ms: FloatArray
+    size_kb: FloatArray
+    error: FloatArray
+    drop_points: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.energy_uj)
+
+    def costs(self) -> FloatArray:
+        """Returns energy, latency and size as columns, (B, 3)."""
+        return np.stack((self.energy_uj, self.latency_ms, self.size_kb), axis=1)
+
+    def budget(self, plan: int) -> Budget:
+        """Returns one plan's metrics as the type that limits have."""
+        return Budget(
+            drop_points=float(self.drop_points[plan]),
+            energy_uj=float(self.energy_uj[plan]),
+            latency_ms=float(self.latency_ms[plan]),
+            size_kb=float(self.size_kb[plan]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A network on an accelerator with its space, predicted errors and the map from errors to accuracy points.
+
+    Raises:
+        UnknownNameError: unknown objective.
+        MismatchError: an error table of another space.
+    """
+
+    network: Network
+    accelerator: Accelerator
+    space: Space
+    errors: ErrorTable
+    calibration: Calibration
+    objective: Objective = "energy"
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVE_WEIGHTS:
+            known = ", ".join(OBJECTIVE_WEIGHTS)
+            raise UnknownNameError(f"objective '{self.objective}' is unknown (known: {known}); choose one of these")
+        self.errors.check(self.space)
+
+    def evaluate(self, choices: Choices) -> Metrics:
+        """Returns what plans cost, for choices int16 (B, L, 4); undecided entries count as `space.start`."""
+        cost = self.accelerator.evaluate(self.network, self.space.resolve(choices))
+        error = self.errors.error(self.space, choices)
+        return Metrics(cost.energy_uj, cost.latency_ms, cost.size_kb, error, self.calibration.points(error))
+
+    @cached_property
+    def baseline(self) -> Metrics:
+        """The dense network at the baseline bits, a batch of one."""
+        return self.evaluate(self.space.baseline[None])
+
+    @cached_property
+    def start(self) -> Metrics:
+        """The plan that undecided entries stand for, a batch of one: the baseline with pins applied."""
+        return self.evaluate(self.space.start[None])
+
+    @cached_property
+    def table(self) -> AdditiveTable:
+        """Cost and error differences of every alternative of every layer against `space.start`."""
+        return build_table(self.network, self.accelerator, self.space, self.errors)
+
+    @cached_property
+    def weights(self) -> FloatArray:
+        """Exponents of energy, latency and size in the objective, (3,)."""
+        return np.array(OBJECTIVE_WEIGHTS[self.objective])
+
+    def relative(self, costs: FloatArray) -> FloatArray:
+        """Returns the objective relative to the baseline, (...), for energy, latency and size (..., 3)."""
+        ratios = np.maximum(costs / self.baseline.costs()[0], 0.0)
+        weights = self.weights
+        value = np.ones(ratios.shape[:-1])
+        for column in np.flatnonzero(weights):
+            value = value * ratios[..., column] ** weights[column]
+        return value
+
+    def objective_value(self, metrics: Metrics) -> FloatArray:
+        """Returns the objective relative to the baseline, (B,): 1.0 for the dense network at baseline bits."""
+        return self.relative(metrics.costs())
+
+    def with_calibration(self, calibration: Calibration) -> Problem:
+        """Returns the same problem with another map from errors to points; the built table is carried over."""
+        changed = replace(self, calibration=calibration)
+        if "table" in self.__dict__:
+            changed.__dict__["table"] = self.table
+        return changed
