@@ -16,6 +16,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 REMEMBERED_SHAPES = 4096
+AXIS_VALUES = 64
 POLICIES = ("chip", "search")
 OBJECTIVES = ("energy", "latency", "edp")
 
@@ -120,30 +121,48 @@ def _steps(total: int, limit: int) -> IntArray:
 
 def _of_strip(mapper: Mapper, shape: GroupShape, e: int) -> tuple[IntArray, ...]:
     """Returns the legal (e, n, m, p, q, r, t) with strips of e rows."""
-    array, policy = mapper.array, mapper.policy
+    array = mapper.array
     sets = int(array.sets(np.array([e]), shape.R)[0])
-    r, t = _replicas(sets, shape.channels, shape.filters)
-    q = np.arange(1, min(shape.channels, array.ifmap_spad_words // shape.S) + 1)
-    p = _steps(shape.filters, array.psum_spad_words)
-    n = _steps(shape.images, shape.images)
-    pair, qs, ps, ns = (axis.ravel() for axis in np.meshgrid(np.arange(r.size), q, p, n, indexing="ij"))
-    rs, ts = r[pair], t[pair]
-    legal = ps * qs * shape.S <= array.filter_spad_words
-    legal &= (qs - 1) * rs < shape.channels
-    legal &= (ps - 1) * ts < shape.filters
-    if policy.policy == "chip":
-        legal &= qs * rs <= max(1, policy.row_words // shape.Q)
+    q, r = _channel_parameters(mapper, shape, sets)
+    p, n = _steps(shape.filters, array.psum_spad_words), _steps(shape.images, shape.images)
+    pair, ps, ns = (axis.ravel() for axis in np.meshgrid(np.arange(q.size), p, n, indexing="ij"))
+    qs, rs = q[pair], r[pair]
+    ts = np.minimum(sets // rs, shape.filters)
+    legal = (ps * qs * shape.S <= array.filter_spad_words) & _needed(shape.filters, ps, ts)
+    ns, ps, qs, rs, ts = (values[legal] for values in (ns, ps, qs, rs, ts))
     at = Mappings(np.full(qs.shape, e), ns, np.zeros_like(ns), ps, qs, rs, ts)
     m = _filters_in_buffer(mapper, shape, at)
-    legal &= m > 0
-    return tuple(values[legal] for values in (at.e, ns, m, ps, qs, rs, ts))
+    return tuple(values[m > 0] for values in (at.e, ns, m, ps, qs, rs, ts))
 
 
-def _replicas(sets: int, channels: int, filters: int) -> tuple[IntArray, IntArray]:
-    """Returns the pairs (r, t) with r * t <= sets of which neither can grow, r <= channels, t <= filters."""
-    r = np.arange(1, min(sets, channels) + 1)
-    t = np.minimum(sets // r, filters)
-    return r, t
+def _channel_parameters(mapper: Mapper, shape: GroupShape, sets: int) -> tuple[IntArray, IntArray]:
+    """Returns the pairs (q, r) that the scratchpad, the array and the policy allow and that save a pass each."""
+    deepest = min(shape.channels, mapper.array.ifmap_spad_words // shape.S)
+    every_q = _thinned(np.arange(1, deepest + 1))
+    every_r = _thinned(np.arange(1, min(sets, shape.channels) + 1))
+    q, r = (axis.ravel() for axis in np.meshgrid(every_q, every_r, indexing="ij"))
+    smaller_r = np.maximum(r - 1, 1)
+    same_t = (r > 1) & (np.minimum(sets // smaller_r, shape.filters) == np.minimum(sets // r, shape.filters))
+    legal = _needed(shape.channels, q, r) & (~same_t | _needed(shape.channels, r, q))
+    if mapper.policy.policy == "chip":
+        legal &= q * r <= max(1, mapper.policy.row_words // shape.Q)
+    return q[legal], r[legal]
+
+
+def _needed(total: int, parts: IntArray, copies: IntArray) -> NDArray[np.bool_]:
+    """Returns whether one part less would need another pass over total, with parts * copies to a pass.
+
+    Where not, the smaller part count is cheaper in every respect.
+    """
+    smaller = np.maximum(parts - 1, 1) * copies
+    return np.asarray((parts == 1) | (-(-total // smaller) > -(-total // (parts * copies))))
+
+
+def _thinned(values: IntArray) -> IntArray:
+    """Returns at most `AXIS_VALUES` of ascending values, evenly spread: keeps the search on vast arrays bounded."""
+    if values.size <= AXIS_VALUES:
+        return values
+    return values[np.unique(np.linspace(0, values.size - 1, AXIS_VALUES).astype(np.int64))]
 
 
 def _filters_in_buffer(mapper: Mapper, shape: GroupShape, at: Mappings) -> IntArray:
