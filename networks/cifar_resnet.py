@@ -32,9 +32,7 @@ class BasicBlock(nn.Module):
         if self.stride == 1 and self.new_channels == 0:
             return x
         before = self.new_channels // 2
-        return functional.pad(
-            x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.new_channels - before)
-        )
+        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.new_channels - before))
 
 
 class CifarResNet(nn.Module):
@@ -56,7 +54,8 @@ class CifarResNet(nn.Module):
         y = functional.relu(self.bn1(self.conv1(x)))
         y = self.layer3(self.layer2(self.layer1(y)))
         y = functional.adaptive_avg_pool2d(y, 1).flatten(1)
-        return self.linear(y)
+        scores: Tensor = self.linear(y)
+        return scores
 
 
 def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""VGG-16 for 32x32 images: the thirteen convolutions of Simonyan and Zisserman with batch norms and one linear layer."""
+"""VGG-16 for 32x32 images: thirteen convolutions (Simonyan and Zisserman) with batch norms, and one linear layer."""
 
 from __future__ import annotations
 
@@ -26,4 +26,5 @@ class CifarVgg16(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x).flatten(1))
+        scores: Tensor = self.classifier(self.features(x).flatten(1))
+        return scores

@@ -41,8 +41,8 @@ class Splits:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 over which images are in calibration, validation and test, their contents and labels."""
-        return hashlib.sha256("".join(part.sha256 for part in (self.calibration, self.validation, self.test)).encode())\
-            .hexdigest()
+        parts = (self.calibration, self.validation, self.test)
+        return hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _npz_problems(arrays: dict[str, NDArray[np.generic]]) -> list[str]:
         problems.append(f"x is {x.dtype} {x.shape}, not uint8 (N, H, W, C) with C of 1 or 3")
     if y is not None and (y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer)):
         problems.append(f"y is {y.dtype} {y.shape}, not one integer per image")
-    elif y is not None and len(y) and int(np.min(y)) < 0:  # type: ignore[call-overload]
+    elif y is not None and len(y) and int(np.min(y)) < 0:
         problems.append("y has negative labels")
     return problems
 
@@ -165,26 +165,29 @@ _Part = tuple[ImageStore, Labels | None]
 
 def _split(source: str, parts: dict[str, _Part]) -> Splits:
     """Applies the rule: calibrate on `train`, halve the rest; without `train`, calibrate on a part of the pool."""
-    if "train" in parts and len(parts) > 1:
-        splits = _split_with_train(parts)
-    else:
-        splits = _split_pool(next(iter(parts.values())) if len(parts) == 1 else parts.get("test", parts["val"]))
+    splits = _split_pool(next(iter(parts.values()))) if len(parts) == 1 else _split_parts(parts)
     empty = [name for name in ("calibration", "validation", "test") if not len(getattr(splits, name))]
     if empty:
         raise FileFormatError(source, [f"has too few images: nothing is left for {', '.join(empty)}"])
     return splits
 
 
-def _split_with_train(parts: dict[str, _Part]) -> Splits:
-    store, labels = parts["train"]
+def _split_parts(parts: dict[str, _Part]) -> Splits:
+    first, count = ("train", CALIBRATION_FROM_TRAIN) if "train" in parts else ("val", CALIBRATION_FROM_POOL)
+    store, labels = parts[first]
     order = _shuffled(len(store))
-    calibration = _subset(store, labels, order[:CALIBRATION_FROM_TRAIN])
-    train = _subset(store, labels, order[CALIBRATION_FROM_TRAIN:])
+    calibration, rest = _subset(store, labels, order[:count]), _subset(store, labels, order[count:])
+    if first == "val":
+        test = parts["test"]
+        return Splits(calibration, rest, _whole(test), _subset(store, labels, order[:0]))
     if "val" in parts and "test" in parts:
-        halves = [_subset(*parts[name], _shuffled(len(parts[name][0]))) for name in ("val", "test")]
-    else:
-        halves = _halved(*parts["test" if "test" in parts else "val"], start=0)
-    return Splits(calibration, halves[0], halves[1], train)
+        return Splits(calibration, _whole(parts["val"]), _whole(parts["test"]), rest)
+    validation, test_half = _halved(*parts["test" if "test" in parts else "val"], start=0)
+    return Splits(calibration, validation, test_half, rest)
+
+
+def _whole(part: _Part) -> Images:
+    return _subset(*part, _shuffled(len(part[0])))
 
 
 def _split_pool(part: _Part) -> Splits:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from math import prod
 
 from torch import fx, nn
 
-from networks.coupling import PAD_MODULES, Coupling, ParameterAxis, couple, operation
+from networks.coupling import BINARY, PAD_MODULES, couple
+from networks.flow import Coupling, operation
 from networks.shapes import Shape, shapes_of
 from plan.errors import UnsupportedNetworkError
 from plan.layer import ChannelGroup, InputSegment, Layer, Network
 
 LOOKED_THROUGH = frozenset(
-    "flatten reshape view squeeze unsqueeze permute transpose swapaxes pad dropout dropout2d stochastic_depth contiguous "
-    "clone detach identity".split()
+    ("flatten", "reshape", "view", "squeeze", "unsqueeze", "permute", "transpose", "swapaxes", "pad", "dropout")
+    + ("dropout2d", "stochastic_depth", "contiguous", "clone", "detach", "identity")
 )
 """Operations that change neither the values nor what is stored; a layer behind them reads what is before them."""
 LOOKED_THROUGH_MODULES = (nn.Flatten, nn.Dropout, nn.Dropout2d, nn.Identity, nn.ZeroPad2d)
@@ -67,7 +69,7 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int], name: str) -> Tr
         name: how plans call the network.
 
     Raises:
-        UnsupportedNetworkError: torch.fx cannot trace it, it does not run on such images, or it has no layer to compress.
+        UnsupportedNetworkError: torch.fx cannot trace it, it does not run on such images, or it holds no layer.
     """
     try:
         graph = fx.symbolic_trace(module.eval())
@@ -76,7 +78,10 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int], name: str) -> Tr
         raise UnsupportedNetworkError(f"network '{name}' cannot be traced by torch.fx: {reason}") from error
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    coupling = couple(graph, shapes_of(graph, input_shape))
+    shapes = shapes_of(graph, input_shape)
+    if not isinstance(shapes[next(iter(reversed(graph.graph.nodes)))], Shape):
+        raise UnsupportedNetworkError(f"network '{name}' must return one tensor")
+    coupling = couple(graph, shapes)
     if not coupling.layers:
         raise UnsupportedNetworkError(f"network '{name}' has no Conv2d or Linear layer to compress")
     return _assemble(coupling, input_shape, name)
@@ -85,18 +90,16 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int], name: str) -> Tr
 def _assemble(coupling: Coupling, input_shape: tuple[int, int, int], name: str) -> TracedNetwork:
     calls = _calls(coupling)
     number = _numbered(coupling, calls)
-    stored = {node: _stored(coupling, node) for nodes in calls.values() for node in nodes}
-    tensors = set(stored.values())
+    tensors = {_stored(coupling, node) for nodes in calls.values() for node in nodes}
     layers = tuple(_layer(coupling, target, nodes, number, tensors) for target, nodes in calls.items())
-    network = Network(name, input_shape, layers, _groups(coupling, layers, number), _edges(calls), _notes(coupling, calls))
-    slices = tuple(_slice(coupling, axis, number) for axis in coupling.parameters if _numbered_axis(coupling, axis, number))
+    groups = _groups(coupling, layers, number)
     return TracedNetwork(
-        coupling.module,
-        network,
-        tuple(calls),
-        tuple(nodes[0].name for nodes in calls.values()),
-        {stored[nodes[0]].name: stored[nodes[0]].name for nodes in calls.values()},
-        slices,
+        module=coupling.module,
+        network=Network(name, input_shape, layers, groups, _edges(calls), _notes(coupling, calls)),
+        layer_targets=tuple(calls),
+        layer_nodes=tuple(nodes[0].name for nodes in calls.values()),
+        tensor_nodes={layer.input_tensor: layer.input_tensor for layer in layers},
+        slices=_slices(coupling, number),
     )
 
 
@@ -121,12 +124,13 @@ def _numbered(coupling: Coupling, calls: Calls) -> dict[int, int]:
     return number
 
 
-def _numbered_axis(coupling: Coupling, axis: ParameterAxis, number: dict[int, int]) -> bool:
-    return all(coupling.groups.root(span.group) in number for span in axis.spans)
-
-
-def _slice(coupling: Coupling, axis: ParameterAxis, number: dict[int, int]) -> ChannelSlice:
-    return ChannelSlice(axis.path, axis.dim, coupling.groups.segments(axis.spans, number))
+def _slices(coupling: Coupling, number: dict[int, int]) -> tuple[ChannelSlice, ...]:
+    groups = coupling.groups
+    return tuple(
+        ChannelSlice(axis.path, axis.dim, groups.segments(axis.spans, number))
+        for axis in coupling.parameters
+        if all(groups.root(span.group) in number for span in axis.spans)
+    )
 
 
 def _looked_through(coupling: Coupling, node: fx.Node) -> bool:
@@ -154,7 +158,7 @@ def _layer(
     conv = isinstance(module, nn.Conv2d)
     kernel = module.kernel_size if isinstance(module, nn.Conv2d) else (1, 1)
     height, width = _input_size(coupling, nodes[0]) if conv else (p, q)
-    written = _written(nodes[0], tensors)
+    written = _written(coupling, nodes[0], tensors)
     return Layer(
         name=target,
         op="conv" if conv else "linear",
@@ -192,10 +196,7 @@ def _one_position(coupling: Coupling, node: fx.Node) -> tuple[int, int]:
     if not inner:
         return 1, 1
     q = inner[-1] if len(inner) > 1 else 1
-    total = 1
-    for length in inner:
-        total *= length
-    return total // q, q
+    return prod(inner) // q, q
 
 
 def _input_size(coupling: Coupling, node: fx.Node) -> tuple[int, int]:
@@ -213,20 +214,23 @@ def _pads(coupling: Coupling, node: fx.Node) -> bool:
     return node.op == "call_function" and operation(node) == "pad"
 
 
-def _written(layer: fx.Node, tensors: set[fx.Node]) -> fx.Node | None:
-    """Returns the first stored tensor reached from the layer without passing another layer or tensor."""
-    order = {node: place for place, node in enumerate(layer.graph.nodes)}
-    reached, waiting, seen = [], [layer], {layer}
+def _written(coupling: Coupling, layer: fx.Node, tensors: set[fx.Node]) -> fx.Node | None:
+    """Returns the stored tensor that the layer's output becomes, reached without passing another tensor.
+
+    Of several it is the largest, the first among equals: what a squeeze-and-excitation gate reads is not what a
+    convolution writes.
+    """
+    reached, waiting, seen = set(), [layer], {layer}
     while waiting:
         node = waiting.pop()
         if node in tensors:
-            reached.append(node)
+            reached.add(node)
             continue
-        for user in node.users:
-            if user not in seen:
-                seen.add(user)
-                waiting.append(user)
-    return min(reached, key=lambda node: order[node], default=None)
+        new = [user for user in node.users if user not in seen]
+        seen.update(new)
+        waiting += new
+    ordered = [node for node in layer.graph.nodes if node in reached]
+    return max(ordered, key=lambda node: prod(coupling.shape(node) or (0,)), default=None)
 
 
 def _edges(calls: Calls) -> tuple[tuple[int, int], ...]:
@@ -257,12 +261,19 @@ def _groups(coupling: Coupling, layers: tuple[Layer, ...], number: dict[int, int
 
 
 def _notes(coupling: Coupling, calls: Calls) -> tuple[str, ...]:
-    """Returns one line per kind of module with matrices of weights that is not compressed, and per shared layer."""
+    """Returns one line per kind of operation with weight matrices that is no layer, and per shared layer."""
     kinds: Counter[str] = Counter()
     for node in coupling.module.graph.nodes:
         if node.op == "call_module" and str(node.target) not in calls:
             module = coupling.module.get_submodule(str(node.target))
             kinds[type(module).__name__] += any(value.ndim > 1 for value in module.parameters())
-    notes = [f"{count} {kind} stay dense at full precision and are not priced" for kind, count in kinds.items() if count]
+        elif node.op in ("call_function", "call_method") and operation(node) not in BINARY:
+            kinds[operation(node)] += any(_is_matrix(coupling, source) for source in node.all_input_nodes)
+    notes = [f"{count} {kind}: dense, full precision, not priced" for kind, count in kinds.items() if count]
     notes += [f"layer '{target}' is called {len(nodes)} times" for target, nodes in calls.items() if len(nodes) > 1]
     return tuple(notes)
+
+
+def _is_matrix(coupling: Coupling, node: fx.Node) -> bool:
+    shape = coupling.shape(node)
+    return node.op == "get_attr" and shape is not None and sum(length > 1 for length in shape) > 1

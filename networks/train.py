@@ -82,7 +82,7 @@ def train(
     Raises:
         UnwritableError: the checkpoint cannot be written.
     """
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.to(memory_format=torch.channels_last)
     state = _start(module, recipe, _batches(len(images), recipe.batch))
     if checkpoint is not None:
         _resume(checkpoint, module, recipe, state)
@@ -97,7 +97,7 @@ def train(
                 saved_at = time.monotonic()
             if progress is not None:
                 progress(state.epoch, recipe.epochs, f"loss {loss:.3f}")
-    module.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    module.to(memory_format=torch.contiguous_format).eval()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
 
@@ -127,7 +127,7 @@ def _epoch(module: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, st
         batch = shifted(images[chosen], recipe.shift, state.generator).contiguous(memory_format=torch.channels_last)
         loss = functional.cross_entropy(module(batch), labels[chosen], label_smoothing=recipe.label_smoothing)
         state.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         state.optimizer.step()
         state.schedule.step()
         total += float(loss.detach())
@@ -160,7 +160,7 @@ def _save(path: Path, module: nn.Module, recipe: Recipe, state: _State) -> None:
         partial.replace(path)
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)
-        raise UnwritableError(f"cannot write the checkpoint {path}: {error}; free space or set ESPALIER_CACHE") from error
+        raise UnwritableError(f"cannot write {path}: {error}; free space or set ESPALIER_CACHE") from error
 
 
 def _plain(content: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from networks.data import Dataset
 from networks.train import Progress, recipe_for, train
 from networks.zoo import AUXILIARY_HEADS, NetworkSource
-from plan.errors import EspalierError, FileFormatError, InvalidValueError, MismatchError, MissingFileError, UnwritableError
+from plan.errors import (
+    EspalierError,
+    FileFormatError,
+    InvalidValueError,
+    MismatchError,
+    MissingFileError,
+    UnwritableError,
+)
 
 IMAGENET_SYNSETS_SHA256 = "385e0240499426c022b773be1ae4da780f057b89c9694c7f47199f62746b6edd"
 """SHA-256 of the 1,000 sorted synset names joined by line feeds: the label order of the hub's weights."""
@@ -103,7 +110,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise FileFormatError(str(path), ["holds more than tensors and was not opened; save only a state dict"]) from error
+        raise FileFormatError(str(path), ["holds more than tensors, refused; save only a state dict"]) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, safetensors.SafetensorError) as error:
         raise FileFormatError(str(path), [f"cannot be read as weights: {str(error).splitlines()[0]}"]) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
@@ -150,8 +157,8 @@ def _load_auto(source: NetworkSource, data: Dataset | None, progress: Progress |
     if data is not None and source.origin == "torchvision" and _labels_sha256(data.classes) == IMAGENET_SYNSETS_SHA256:
         return _cached(source, f"{source.name}-imagenet", lambda: _fetch(source), "hub")
     raise InvalidValueError(
-        f"--weights auto has nothing for network '{source.source}' on data '{data.name if data else 'none'}': it covers "
-        "named networks on digits and torchvision networks on the 1,000 ImageNet classes; give --weights FILE"
+        f"--weights auto has nothing for network '{source.source}' on data '{data.name if data else 'none'}': it "
+        "covers named networks on digits and torchvision networks on the 1,000 ImageNet classes; give --weights FILE"
     )
 
 

@@ -91,13 +91,13 @@ def check_name(net: str) -> None:
 def _torchvision_names() -> list[str]:
     from torchvision import models  # imported here: it takes seconds, which the CIFAR networks need not wait for
 
-    return models.list_models(module=models)
+    return [str(name) for name in models.list_models(module=models)]
 
 
 def _from_name(net: str, classes: int, input_size: tuple[int, int, int]) -> NetworkSource:
     check_name(net)
     origin = "cifar" if net in CIFAR_NETWORKS else "torchvision"
-    module = _seeded(partial(CIFAR_NETWORKS[net], classes) if origin == "cifar" else partial(_torchvision, net, classes))
+    module = _seeded(partial(CIFAR_NETWORKS.get(net, partial(_torchvision, net)), classes))
     for size in (input_size, *LARGER_INPUTS):
         outputs = _outputs(module, size)
         if outputs is not None:
