@@ -1,0 +1,149 @@
+"""Command: how many layer configurations a second every hardware preset prices, and how many shapes a second it maps.
+
+python -m experiments.bench.hw_speed [--plans 512] [--seconds 2]
+
+One process; set OMP_NUM_THREADS=1 to hold numpy to one core. A layer configuration is one layer under one plan.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from hwmodels.accelerator import Accelerator
+from hwmodels.assignments import dense
+from hwmodels.eyeriss import Eyeriss
+from hwmodels.loader import load, preset_names
+from hwmodels.mapping import choose
+from plan.assignment import Assignment
+from plan.layer import InputSegment, Layer, Network
+
+STAGES = ((64, 256, 56, 3), (128, 512, 28, 4), (256, 1024, 14, 6), (512, 2048, 7, 3))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Rates of one preset; mappings only where the model searches them."""
+
+    name: str
+    configurations_per_s: float
+    mappings_per_s: float | None
+
+
+def resnet50() -> Network:
+    """Returns the shapes of ResNet-50's 53 convolutions and its linear layer at 224 x 224."""
+    members = [_conv("stem", 64, 3, 7, 112, 2)]
+    inputs = 64
+    for stage, (narrow, wide, size, blocks) in enumerate(STAGES):
+        for block in range(blocks):
+            stride = 2 if stage and not block else 1
+            name = f"stage{stage}.{block}"
+            members += [
+                _conv(f"{name}.reduce", narrow, inputs, 1, size * stride, 1),
+                _conv(f"{name}.spatial", narrow, narrow, 3, size, stride),
+                _conv(f"{name}.expand", wide, narrow, 1, size, 1),
+            ]
+            if not block:
+                members.append(_conv(f"{name}.shortcut", wide, inputs, 1, size, stride))
+            inputs = wide
+    members.append(replace(_conv("classifier", 1000, inputs, 1, 1, 1), op="linear"))
+    return Network("resnet50 shapes", (3, 224, 224), tuple(members), (), ())
+
+
+def _conv(name: str, filters: int, channels: int, kernel: int, size: int, stride: int) -> Layer:
+    return Layer(
+        name=name,
+        op="conv",
+        K=filters,
+        C=channels,
+        R=kernel,
+        S=kernel,
+        P=size,
+        Q=size,
+        H=size * stride,
+        W=size * stride,
+        stride=stride,
+        groups=1,
+        input_tensor=f"{name} input",
+        output_tensor=None,
+        inputs=(InputSegment(0, channels),),
+        output_group=0,
+        input_zero_fraction=0.4,
+        output_zero_fraction=0.4,
+    )
+
+
+def random_plans(network: Network, bits: Sequence[int], plans: int, rng: np.random.Generator) -> Assignment:
+    """Returns plans of random bits, densities and channels, (plans, L)."""
+    whole = dense(network, bits[-1], plans)
+    shape = whole.kept_inputs.shape
+    density, kept = rng.uniform(0.1, 1.0, shape), rng.uniform(0.3, 1.0, shape)
+    widths = rng.choice(np.asarray(bits), (3, *shape))
+    return replace(
+        whole,
+        kept_inputs=np.maximum(1, np.rint(whole.kept_inputs * kept)).astype(np.int64),
+        kept_outputs=np.maximum(1, np.rint(whole.kept_outputs * kept)).astype(np.int64),
+        weight_density=density,
+        stored_bits=whole.stored_bits * kept * kept * density,
+        weight_bits=widths[0],
+        input_bits=widths[1],
+        output_bits=widths[2],
+    )
+
+
+def rate(work: Callable[[], int], seconds: float) -> float:
+    """Returns units of work per second: work is repeated for so long after one warm-up and returns its units."""
+    work()
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        done += work()
+    return done / (time.perf_counter() - start)
+
+
+def measure(accelerator: Accelerator, network: Network, plans: int, seconds: float) -> Speed:
+    """Returns the rates of one preset."""
+    batch = random_plans(network, accelerator.capabilities.weight_bits, plans, np.random.default_rng(0))
+
+    def price() -> int:
+        return accelerator.evaluate(network, batch).size_bits.size
+
+    mappings = _mapping_rate(accelerator, network, seconds) if isinstance(accelerator, Eyeriss) else None
+    return Speed(accelerator.name, rate(price, seconds), mappings)
+
+
+def _mapping_rate(accelerator: Eyeriss, network: Network, seconds: float) -> float:
+    def search() -> int:
+        choose.cache_clear()
+        for layer in network.layers:
+            accelerator.mapping_of(layer)
+        return choose.cache_info().misses
+
+    return rate(search, seconds)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 after printing one line a preset."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.bench.hw_speed", description=__doc__)
+    parser.add_argument("--plans", type=int, default=512, help="plans in a batch (default 512)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="time per measurement (default 2)")
+    options = parser.parse_args(arguments)
+    network = resnet50()
+    title = f"{len(network.layers)} layers of ResNet-50, batches of {options.plans} plans"
+    table = Table("preset", "layer configurations/s", "distinct shapes mapped/s", title=title)
+    for name in preset_names():
+        speed = measure(load(name), network, options.plans, options.seconds)
+        mapped = "" if speed.mappings_per_s is None else f"{speed.mappings_per_s:,.0f}"
+        table.add_row(name, f"{speed.configurations_per_s:,.0f}", mapped)
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
