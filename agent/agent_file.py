@@ -1,0 +1,153 @@
+"""agent.zip: a composite agent as JSON, safetensors and npz. Nothing in it is pickled, and it is written atomically.
+
+Members: `agent.json` (schema, shapes, settings, counters), `parameters.safetensors` (networks and their optimisers),
+`state.npz` (random numbers and replayed transitions).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from agent.learners import Learners
+from plan.errors import FileFormatError, MissingFileError, UnwritableError
+
+SCHEMA, VERSION = "espalier.agent", 1
+HEADER, PARAMETERS, STATE = "agent.json", "parameters.safetensors", "state.npz"
+REPLAYED = ("observations", "actions", "rewards", "dones")
+
+
+@dataclass(frozen=True)
+class AgentFile:
+    """The content of an agent file: plain JSON values, tensors and arrays by name."""
+
+    header: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+    arrays: dict[str, NDArray[Any]]
+
+
+def write_agent_file(path: Path, content: AgentFile) -> None:
+    """Writes the file beside its place and moves it there, so that a reader finds the old one or the new one.
+
+    Raises:
+        UnwritableError: the folder cannot be written.
+    """
+    arrays = io.BytesIO()
+    np.savez(arrays, allow_pickle=False, **content.arrays)
+    header = {"schema": SCHEMA, "version": VERSION, **content.header}
+    members = {
+        HEADER: json.dumps(header, sort_keys=True, indent=1, allow_nan=False).encode(),
+        PARAMETERS: save_tensors(content.tensors),
+        STATE: arrays.getvalue(),
+    }
+    beside = path.with_name(path.name + ".part")
+    try:
+        with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, data in members.items():
+                archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+        with beside.open("rb") as written:
+            os.fsync(written.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise UnwritableError(f"{path} cannot be written ({error.strerror}); choose another folder") from error
+
+
+def read_agent_file(path: Path) -> AgentFile:
+    """Returns the content of a file that `write_agent_file` wrote.
+
+    Raises:
+        MissingFileError: no such file.
+        FileFormatError: not such a file, or of an unknown version.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"{path} does not exist; give the agent.zip of a run folder")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            header = json.loads(archive.read(HEADER))
+            tensors = load_tensors(archive.read(PARAMETERS))
+            with np.load(io.BytesIO(archive.read(STATE)), allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, safetensors.SafetensorError) as error:
+        raise FileFormatError(str(path), [f"not an agent file ({error})"]) from error
+    found = header.get("schema"), header.get("version")
+    if found != (SCHEMA, VERSION):
+        raise FileFormatError(str(path), [f"schema {found[0]} version {found[1]} (known: {SCHEMA} version {VERSION})"])
+    return AgentFile(header, tensors, arrays)
+
+
+def tensors_of(learners: Learners) -> dict[str, torch.Tensor]:
+    """Returns copies of all network parameters and optimiser states by name."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, network in _networks(learners).items():
+        tensors |= {f"{name}/{key}": value.clone() for key, value in network.state_dict().items()}
+    for name, optimizer in _optimizers(learners).items():
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"{name}/{index}/{key}": value.clone() for key, value in state.items()}
+    return tensors
+
+
+def restore_tensors(learners: Learners, tensors: dict[str, torch.Tensor]) -> None:
+    """Puts back what `tensors_of` returned.
+
+    Raises:
+        RuntimeError: names or shapes that do not fit the networks.
+    """
+    for name, network in _networks(learners).items():
+        network.load_state_dict(_under(tensors, f"{name}/"))
+    for name, optimizer in _optimizers(learners).items():
+        states: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in _under(tensors, f"{name}/").items():
+            index, _, field = key.partition("/")
+            states.setdefault(int(index), {})[field] = value
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+
+
+def replay_of(learners: Learners) -> dict[str, NDArray[Any]]:
+    """Returns the replayed transitions stored so far, and where the next goes."""
+    buffer = learners.ddpg.replay_buffer
+    if buffer is None:
+        return {}
+    used = buffer.buffer_size if buffer.full else min(buffer.pos + 1, buffer.buffer_size)
+    arrays = {f"replay_{name}": getattr(buffer, name)[:used] for name in REPLAYED}
+    return {**arrays, "replay_position": np.array([buffer.pos, buffer.full], dtype=np.int64)}
+
+
+def restore_replay(learners: Learners, arrays: dict[str, NDArray[Any]]) -> None:
+    """Puts back what `replay_of` returned, unless the buffer has another shape (another number of envs)."""
+    buffer = learners.ddpg.replay_buffer
+    if buffer is None or arrays["replay_rewards"].shape[1:] != buffer.rewards.shape[1:]:
+        return
+    for name in REPLAYED:
+        stored = arrays[f"replay_{name}"]
+        getattr(buffer, name)[: len(stored)] = stored
+    position, full = arrays["replay_position"]
+    buffer.pos, buffer.full = int(position), bool(full)
+
+
+def _networks(learners: Learners) -> dict[str, nn.Module]:
+    return {"ppo": learners.ppo.policy, "ddpg": learners.ddpg.policy}
+
+
+def _optimizers(learners: Learners) -> dict[str, torch.optim.Optimizer]:
+    return {
+        "ppo.optimizer": learners.ppo.policy.optimizer,
+        "ddpg.actor.optimizer": learners.ddpg.actor.optimizer,
+        "ddpg.critic.optimizer": learners.ddpg.critic.optimizer,
+    }
+
+
+def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,66 @@
+"""DDPG for the continuous part of a decision whose discrete part another policy takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from stable_baselines3 import DDPG
+from stable_baselines3.common.utils import polyak_update
+from torch.nn import functional
+
+Conditioner = Callable[[torch.Tensor], torch.Tensor]
+"""Turns observations (B, F) into conditioned ones (B, F + M) by drawing a method for each from the current policy."""
+
+
+class ConditionedDDPG(DDPG):
+    """DDPG on observations that carry a chosen method; replayed targets draw the next method anew.
+
+    The method that followed in the replayed episode belongs to an old policy, so the target asks the current one.
+
+    Attributes:
+        conditioner: draws the next method; must be set before training.
+        features: length of an observation without its method.
+        actor_starts: gradient steps of the critic alone before the actor moves.
+        max_grad_norm: gradients of either network are clipped to this norm.
+    """
+
+    conditioner: Conditioner
+    features: int
+    actor_starts: int = 0
+    max_grad_norm: float = 1.0
+
+    def train(self, gradient_steps: int, batch_size: int = 256) -> None:
+        """Takes gradient steps on replayed transitions: the critic, then the actor, then both targets."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate([self.actor.optimizer, self.critic.optimizer])
+        losses = [self._step(batch_size) for _ in range(gradient_steps)]
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/critic_loss", float(np.mean([critic for critic, _ in losses])))
+        self.logger.record("train/actor_loss", float(np.mean([actor for _, actor in losses])))
+
+    def _step(self, batch_size: int) -> tuple[float, float]:
+        """Returns the losses of critic and actor on one batch."""
+        self._n_updates += 1
+        if self.replay_buffer is None:
+            raise RuntimeError("the model was not set up")
+        data = self.replay_buffer.sample(batch_size)
+        with torch.no_grad():
+            following = self.conditioner(data.next_observations[:, : self.features])
+            next_value = self.critic_target(following, self.actor_target(following))[0]
+            target = data.rewards + (1 - data.dones) * self.gamma * next_value
+        critic_loss = functional.smooth_l1_loss(self.critic(data.observations, data.actions)[0], target)
+        self._descend(critic_loss, self.critic)
+        actor_loss = -self.critic.q1_forward(data.observations, self.actor(data.observations)).mean()
+        if self._n_updates > self.actor_starts:
+            self._descend(actor_loss, self.actor)
+        polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
+        polyak_update(self.actor.parameters(), self.actor_target.parameters(), self.tau)
+        return critic_loss.item(), actor_loss.item()
+
+    def _descend(self, loss: torch.Tensor, network: torch.nn.Module) -> None:
+        network.optimizer.zero_grad()  # type: ignore[operator, union-attr]
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), self.max_grad_norm)
+        network.optimizer.step()  # type: ignore[operator, union-attr]

@@ -1,0 +1,46 @@
+"""Where an observation holds the hints of the additive table, from which the learners may start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from envs.observation import Observer
+
+
+@dataclass(frozen=True)
+class HintLayout:
+    """First columns of the hints in an observation of `features` numbers, for M `methods`.
+
+    scores: M scores (-1 for the best, higher is worse); values: M x 3 best action values; mask: M flags of legality.
+    """
+
+    features: int
+    methods: int
+    scores: int
+    values: int
+    mask: int
+
+    @classmethod
+    def of(cls, observer: Observer) -> HintLayout:
+        """Returns where an observer writes its hints."""
+        starts = observer.score_columns.start, observer.value_columns.start, observer.mask_columns.start
+        return cls(observer.size, observer.n_methods, *starts)
+
+    def scores_of(self, observations: torch.Tensor) -> torch.Tensor:
+        """Returns the hinted score of every method, (B, M)."""
+        return observations[:, self.scores : self.scores + self.methods]
+
+    def mask_of(self, observations: torch.Tensor) -> torch.Tensor:
+        """Returns which methods are legal, bool (B, M)."""
+        return observations[:, self.mask : self.mask + self.methods] > 0.5
+
+    def values_of(self, conditioned: torch.Tensor) -> torch.Tensor:
+        """Returns the hinted density, weight bits and activation bits of the chosen method, (B, 3) in [0, 1].
+
+        Args:
+            conditioned: (B, F + M), observations with the chosen method's one-hot code behind them.
+        """
+        table = conditioned[:, self.values : self.values + 3 * self.methods].unflatten(1, (self.methods, 3))
+        return torch.bmm(conditioned[:, None, self.features :], table).squeeze(1)

@@ -1,0 +1,80 @@
+"""One rollout for both learners: whole lockstep episodes, stored for PPO and, once complete, for DDPG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agent.hyperparameters import Hyperparameters
+from agent.learners import Learners
+from agent.sb3_vec import CompressionVecEnv
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a rollout brought: mean reward of an episode as the env gave it, and how many decisions were made."""
+
+    episode_reward: float
+    decisions: int
+
+
+def collect(
+    env: CompressionVecEnv, learners: Learners, hyper: Hyperparameters, callback: BaseCallback
+) -> Summary | None:
+    """Plays a rollout from fresh episodes, fills both buffers and returns a summary.
+
+    Returns None when the callback asks to stop; DDPG's buffer is then untouched.
+    """
+    buffer = learners.ppo.rollout_buffer
+    buffer.reset()
+    noise = 0.0 if hyper.freeze_ddpg else hyper.noise
+    values = np.empty((buffer.buffer_size, env.num_envs, 3), dtype=np.float32)
+    observations, starts, total = env.reset(), np.ones(env.num_envs, dtype=np.bool_), 0.0
+    for step in range(buffer.buffer_size):
+        masks = env.action_masks()
+        decision = learners.decide(observations, masks, deterministic=hyper.freeze_ppo, noise=noise)
+        following, rewards, ended, infos = env.step({"method": decision.methods, "values": decision.values})
+        callback.model.num_timesteps += env.num_envs
+        callback.update_locals({"rewards": rewards, "dones": ended, "infos": infos})
+        if not callback.on_step():
+            return None
+        buffer.add(
+            observations,
+            decision.methods,
+            scaled(rewards, env.layers, hyper),
+            starts,
+            decision.state_values,
+            decision.log_probabilities,
+            action_masks=masks,
+        )
+        values[step] = decision.values
+        observations, starts, total = following, ended, total + float(rewards.sum())
+    buffer.compute_returns_and_advantage(torch.zeros(env.num_envs), starts)
+    _replay(learners, values)
+    decisions = buffer.buffer_size * env.num_envs
+    return Summary(total * env.layers / decisions, decisions)
+
+
+def scaled(rewards: FloatArray, layers: int, hyper: Hyperparameters) -> FloatArray:
+    """Returns rewards of about one per step whatever the depth of the network, clipped against hopeless choices."""
+    bound = hyper.reward_clip
+    return np.clip(rewards * (hyper.reward_scale * layers), -bound, bound)
+
+
+def _replay(learners: Learners, values: FloatArray) -> None:
+    """Copies a complete rollout from PPO's buffer into DDPG's, with the methods as part of the observations."""
+    source, target = learners.ppo.rollout_buffer, learners.ddpg.replay_buffer
+    if target is None:
+        raise RuntimeError("the model was not set up")
+    codes = np.eye(learners.layout.methods, dtype=np.float32)[source.actions[..., 0].astype(np.int64)]
+    conditioned = np.concatenate([source.observations, codes], axis=2)
+    ends = np.concatenate([source.episode_starts[1:], np.ones((1, source.n_envs), dtype=np.float32)])
+    following = np.concatenate([conditioned[1:], conditioned[:1]])
+    for step in range(source.buffer_size):
+        target.add(conditioned[step], following[step], 2 * values[step] - 1, source.rewards[step], ends[step], [])
