@@ -21,6 +21,8 @@ from hwmodels.loader import load
 from plan.errors import EspalierError, InvalidValueError, UnwritableError
 from plan.layer import Network
 
+FILE_WIDTH = 140
+
 
 @dataclass(frozen=True)
 class LayerCost:
@@ -89,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     title = f"{network.name} on {accelerator.name}, dense at {bits} bits, {view} energy, one image"
-    _print_table(Console(), title, rows)
+    _print_table(Console(width=None if sys.stdout.isatty() else FILE_WIDTH), title, rows)
     return 0
 
 
