@@ -87,11 +87,16 @@ def couple(module: fx.GraphModule, shapes: dict[fx.Node, ShapeTree]) -> Coupling
             called[node.target] = called.get(node.target, 0) + 1
     for node in module.graph.nodes:
         coupling.values[node] = _visit(coupling, node)
-        if node.op == "call_module" and called[node.target] > 1 and any(module.get_submodule(node.target).parameters()):
-            reason = f"'{node.target}' is called {called[node.target]} times"
-            for touched in (*node.all_input_nodes, node):
-                coupling.freeze(coupling.values[touched], reason)
+        if node.op == "call_module" and called[node.target] > 1:
+            _freeze_shared(coupling, node, called[node.target])
     return coupling
+
+
+def _freeze_shared(coupling: Coupling, node: fx.Node, calls: int) -> None:
+    """Freezes what a module with parameters reads and writes, where several calls share them."""
+    if next(coupling.module.get_submodule(str(node.target)).parameters(), None) is not None:
+        for touched in (*node.all_input_nodes, node):
+            coupling.freeze(coupling.values[touched], f"'{node.target}' is called {calls} times")
 
 
 def _visit(coupling: Coupling, node: fx.Node) -> Value:

@@ -1,0 +1,275 @@
+"""Channel groups of small networks, checked by hand, and removal by the slices that tracing returns."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from networks.trace import ChannelSlice, TracedNetwork, channel_slices, trace
+from plan.layer import ChannelGroup, InputSegment
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.bn = nn.BatchNorm2d(8)
+        self.inner = nn.Conv2d(8, 6, 3, padding=1)
+        self.outer = nn.Conv2d(6, 8, 3, padding=1)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.bn(self.stem(x)))
+        y = x + self.outer(functional.relu(self.inner(x)))
+        return self.head(functional.adaptive_avg_pool2d(y, 1).flatten(1))
+
+
+class Concat(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 4, 1)
+        self.right = nn.Conv2d(3, 6, 1)
+        self.norm = nn.BatchNorm2d(10)
+        self.last = nn.Conv2d(10, 8, 3)
+        self.head = nn.Linear(8 * 2 * 2, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(torch.cat([self.left(x), self.right(x)], dim=1)).relu()
+        return self.head(functional.max_pool2d(self.last(y), 3).flatten(1))
+
+
+class Gated(nn.Module):
+    """An expansion, a depthwise layer, a squeeze-and-excitation gate, a scale per channel and a projection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(3, 8, 1)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.squeeze = nn.Conv2d(8, 4, 1)
+        self.excite = nn.Conv2d(4, 8, 1)
+        self.scale = nn.Parameter(torch.rand(8, 1, 1))
+        self.project = nn.Conv2d(8, 6, 1)
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu6(self.depthwise(functional.relu6(self.expand(x))))
+        gate = torch.sigmoid(self.excite(functional.relu(self.squeeze(y.mean((2, 3), keepdim=True)))))
+        return self.head(self.project(y * gate * self.scale).mean((2, 3)))
+
+
+class Shuffle(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1)
+        self.branch = nn.Conv2d(4, 4, 1)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept, changed = self.stem(x).chunk(2, dim=1)
+        y = torch.cat([kept, self.branch(changed)], 1)
+        count, channels, height, width = y.shape
+        y = y.view(count, 2, channels // 2, height, width).transpose(1, 2).reshape(count, channels, height, width)
+        return self.head(y.mean((2, 3)))
+
+
+class ChannelsLast(nn.Module):
+    """A linear layer on (N, H, W, C) behind a layer norm, as ConvNeXt has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 2, stride=2)
+        self.norm = nn.LayerNorm(8)
+        self.wide = nn.Linear(8, 12)
+        self.narrow = nn.Linear(12, 8)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stem(x).permute(0, 2, 3, 1)
+        y = self.narrow(functional.gelu(self.wide(self.norm(y)))).permute(0, 3, 1, 2)
+        return self.head(y.mean((2, 3)))
+
+
+class Unknown(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1)
+        self.middle = nn.Conv2d(8, 8, 1)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.middle(torch.cumsum(self.stem(x), dim=1)).mean((2, 3)))
+
+
+class Grouped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1)
+        self.grouped = nn.Conv2d(8, 8, 3, groups=2)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.grouped(self.stem(x)).mean((2, 3)))
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1)
+        self.shared = nn.Conv2d(8, 8, 3, stride=2, padding=1)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.shared(self.shared(self.stem(x))).mean((2, 3)))
+
+
+def traced(kind: type[nn.Module]) -> TracedNetwork:
+    torch.manual_seed(0)
+    return trace(kind(), (3, 8, 8), kind.__name__)
+
+
+def group_of(result: TracedNetwork, name: str) -> ChannelGroup:
+    layer = next(layer for layer in result.network.layers if layer.name == name)
+    return result.network.groups[layer.output_group]
+
+
+def names(result: TracedNetwork, indices: tuple[int, ...]) -> list[str]:
+    return [result.network.layers[index].name for index in indices]
+
+
+def test_residual_add_joins_both_producers():
+    result = traced(Residual)
+    group = group_of(result, "stem")
+    assert names(result, group.producers) == ["stem", "outer"]
+    assert names(result, group.consumers) == ["inner", "head"]
+    assert group.prunable
+    assert group.channels == 8
+    assert group_of(result, "inner").producers == (1,)
+    assert result.network.edges == ((0, 1), (0, 3), (1, 2), (2, 3))
+
+
+def test_residual_readers_share_the_tensor_and_writers_reach_the_first():
+    stem, inner, outer, head = traced(Residual).network.layers
+    assert stem.output_tensor == inner.input_tensor
+    assert inner.output_tensor == outer.input_tensor
+    assert outer.output_tensor == head.input_tensor
+    assert head.output_tensor is None
+
+
+def test_network_input_and_output_are_frozen():
+    result = traced(Residual)
+    assert result.network.groups[result.network.layers[0].inputs[0].group].frozen == "the network's input"
+    assert group_of(result, "head").frozen == "the network's output"
+
+
+def test_concatenation_lists_segments_and_flatten_repeats():
+    result = traced(Concat)
+    left, right, last, head = result.network.layers
+    assert last.inputs == (InputSegment(left.output_group, 4), InputSegment(right.output_group, 6))
+    assert head.inputs == (InputSegment(last.output_group, 8, repeat=4),)
+    assert (head.C, head.P, head.Q) == (32, 1, 1)
+    norm = [axis for axis in channel_slices(result) if axis.path == "norm.running_var"]
+    assert norm == [ChannelSlice("norm.running_var", 0, last.inputs)]
+
+
+def test_depthwise_and_gate_share_one_group():
+    result = traced(Gated)
+    group = group_of(result, "expand")
+    assert names(result, group.producers) == ["expand", "depthwise", "excite"]
+    assert names(result, group.consumers) == ["depthwise", "squeeze", "project"]
+    assert group.prunable
+    assert ChannelSlice("scale", 0, result.network.layers[1].inputs) in channel_slices(result)
+    depthwise = [axis.dim for axis in channel_slices(result) if axis.path == "depthwise.weight"]
+    assert depthwise == [0]
+
+
+def test_depthwise_writes_the_map_not_the_squeezed_values():
+    result = traced(Gated)
+    layers = {layer.name: layer for layer in result.network.layers}
+    assert layers["depthwise"].output_tensor == layers["project"].input_tensor
+    assert layers["depthwise"].output_tensor != layers["squeeze"].input_tensor
+
+
+@dataclass(frozen=True)
+class Frozen:
+    kind: type[nn.Module]
+    layer: str
+    reason: str
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Frozen(Shuffle, "stem", "divides the channels"),
+        Frozen(Shuffle, "branch", "mixes the channels"),
+        Frozen(ChannelsLast, "stem", "normalises over the channels"),
+        Frozen(Unknown, "stem", "'cumsum' mixes the channels or has no coupling rule"),
+        Frozen(Grouped, "stem", "grouped convolution"),
+        Frozen(Grouped, "grouped", "grouped convolution"),
+        Frozen(Twice, "stem", "called 2 times"),
+    ],
+    ids=lambda case: f"{case.kind.__name__}-{case.layer}",
+)
+def test_frozen_with_reason(case: Frozen):
+    assert case.reason in group_of(traced(case.kind), case.layer).frozen
+
+
+def test_linear_on_channels_last_counts_positions():
+    result = traced(ChannelsLast)
+    wide = result.network.layers[1]
+    assert (wide.K, wide.C, wide.P, wide.Q) == (12, 8, 4, 4)
+    assert group_of(result, "wide").prunable
+    assert group_of(result, "narrow").prunable
+
+
+def test_shared_layer_is_one_layer_with_the_sum_of_its_calls():
+    result = traced(Twice)
+    shared = result.network.layers[1]
+    assert shared.P * shared.Q == 4 * 4 + 2 * 2
+    assert result.network.notes == ("layer 'shared' is called 2 times",)
+
+
+def kept_entries(segments: tuple[InputSegment, ...], kept: dict[int, np.ndarray]) -> np.ndarray:
+    entries, start = [], 0
+    for segment in segments:
+        chosen = kept.get(segment.group, np.arange(segment.channels))
+        entries.append(start + (chosen[:, None] * segment.repeat + np.arange(segment.repeat)).ravel())
+        start += segment.channels * segment.repeat
+    return np.concatenate(entries)
+
+
+def remove(result: TracedNetwork, kept: dict[int, np.ndarray], *, shrink: bool) -> None:
+    """Shrinks every parameter along its channels, or zeroes what the removed channels contribute."""
+    for axis in channel_slices(result):
+        owner, _, name = axis.path.rpartition(".")
+        module = result.module.get_submodule(owner)
+        tensor = getattr(module, name)
+        entries = torch.from_numpy(kept_entries(axis.segments, kept))
+        if shrink:
+            changed = tensor.detach().index_select(axis.dim, entries)
+            setattr(module, name, nn.Parameter(changed) if isinstance(tensor, nn.Parameter) else changed)
+        elif axis.dim == 1:
+            gone = torch.ones(tensor.shape[1], dtype=torch.bool)
+            gone[entries] = False
+            tensor.data[:, gone] = 0
+        if shrink and isinstance(module, nn.Conv2d) and module.groups > 1 and name == "weight":
+            module.groups = module.in_channels = module.out_channels = len(entries)
+
+
+@pytest.mark.parametrize("kind", [Residual, Concat, Gated, ChannelsLast], ids=lambda kind: kind.__name__)
+def test_removed_channels_equal_masked_ones(kind: type[nn.Module]):
+    rng = np.random.default_rng(0)
+    masked, smaller = traced(kind), traced(kind)
+    kept = {
+        index: np.sort(rng.permutation(group.channels)[: group.channels // 2])
+        for index, group in enumerate(masked.network.groups)
+        if group.prunable
+    }
+    assert kept
+    remove(masked, kept, shrink=False)
+    remove(smaller, kept, shrink=True)
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(smaller.module(images), masked.module(images), rtol=1e-4, atol=1e-5)
