@@ -136,9 +136,10 @@ def tile(array: PeArray, shape: GroupShape, mappings: Mappings) -> Tiling:
 
 def _strips(shape: GroupShape, strip_rows: IntArray) -> tuple[IntArray, IntArray]:
     """Returns per mapping the number of strips and the unpadded input rows read by all of them."""
-    distinct, where = np.unique(strip_rows, return_inverse=True)
-    rows = np.array([shape.rows_read(int(e)) for e in distinct])
-    return -(-shape.P // strip_rows), rows[where].reshape(strip_rows.shape)
+    rows = np.zeros(int(strip_rows.max(initial=0)) + 1, dtype=np.int64)
+    for e in np.flatnonzero(np.bincount(strip_rows)):
+        rows[e] = shape.rows_read(int(e))
+    return -(-shape.P // strip_rows), rows[strip_rows]
 
 
 def _pass_cycles(

@@ -66,9 +66,9 @@ def candidates(mapper: Mapper, shape: GroupShape) -> Mappings:
     Parameters that only round differently are listed once: of all e (n, m, p, t) with equal numbers of strips (groups)
     the smallest. m is the most that the buffer holds beside the inputs.
     """
-    array = mapper.array
-    strips = _steps(shape.P, set_limit(array, shape.R))
-    parts = [_of_strip(mapper, shape, int(e)) for e in strips]
+    strips = _steps(shape.P, set_limit(mapper.array, shape.R))
+    p, n = _steps(shape.filters, mapper.array.psum_spad_words), _steps(shape.images, shape.images)
+    parts = [_of_strip(mapper, shape, int(e), p, n) for e in strips]
     return Mappings(*(np.concatenate([part[axis] for part in parts]) for axis in range(7)))
 
 
@@ -119,12 +119,11 @@ def _steps(total: int, limit: int) -> IntArray:
     return np.unique(-(-total // np.unique(pieces)))
 
 
-def _of_strip(mapper: Mapper, shape: GroupShape, e: int) -> tuple[IntArray, ...]:
-    """Returns the legal (e, n, m, p, q, r, t) with strips of e rows."""
+def _of_strip(mapper: Mapper, shape: GroupShape, e: int, p: IntArray, n: IntArray) -> tuple[IntArray, ...]:
+    """Returns the legal (e, n, m, p, q, r, t) with strips of e rows and p and n among the given values."""
     array = mapper.array
     sets = int(array.sets(np.array([e]), shape.R)[0])
     q, r = _channel_parameters(mapper, shape, sets)
-    p, n = _steps(shape.filters, array.psum_spad_words), _steps(shape.images, shape.images)
     pair, ps, ns = (axis.ravel() for axis in np.meshgrid(np.arange(q.size), p, n, indexing="ij"))
     qs, rs = q[pair], r[pair]
     ts = np.minimum(sets // rs, shape.filters)
