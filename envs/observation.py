@@ -53,7 +53,7 @@ EPISODE_FEATURES = (
     "best score against layer",
     "log best score",
 )
-METHOD_FEATURES = ("score", "density", "weight bits", "activation bits", "legal")
+VALUES = 3
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,12 @@ class EpisodeState:
 
 @dataclass(frozen=True, eq=False)
 class Observer:
-    """Everything of the observation that does not change between episodes. Built by `build_observer`."""
+    """Everything of the observation that does not change between episodes. Built by `build_observer`.
+
+    An observation holds the layer's features, the episode's, and the hints: for every method the score of its best
+    alternative at the episode's exchange rate (a layer's best is -1, lower is better, illegal methods have 1), then
+    the three action values that choose it, method by method, then the flags of legal methods.
+    """
 
     problem: Problem
     hints: Hints
@@ -84,14 +89,36 @@ class Observer:
     reads: FloatArray
 
     @property
+    def n_methods(self) -> int:
+        """Number of methods, M."""
+        return len(self.problem.space.methods)
+
+    @property
+    def score_columns(self) -> slice:
+        """Where the M scores are."""
+        first = len(LAYER_FEATURES) + len(EPISODE_FEATURES)
+        return slice(first, first + self.n_methods)
+
+    @property
+    def value_columns(self) -> slice:
+        """Where the M x 3 best action values are."""
+        first = self.score_columns.stop
+        return slice(first, first + VALUES * self.n_methods)
+
+    @property
+    def mask_columns(self) -> slice:
+        """Where the M flags of legal methods are."""
+        first = self.value_columns.stop
+        return slice(first, first + self.n_methods)
+
+    @property
     def size(self) -> int:
         """Number of features, F."""
-        n_methods = len(self.problem.space.methods)
-        return len(LAYER_FEATURES) + len(EPISODE_FEATURES) + len(METHOD_FEATURES) * n_methods
+        return int(self.mask_columns.stop)
 
     def observe(self, state: EpisodeState) -> Observations:
         """Returns the features in front of a layer, float32 (B, F)."""
-        plans, methods = state.mask.shape
+        plans = len(state.mask)
         out = np.empty((plans, self.size), dtype=np.float32)
         first, second = len(LAYER_FEATURES), len(LAYER_FEATURES) + len(EPISODE_FEATURES)
         out[:, :first] = self.layer_features[state.layer]
@@ -100,10 +127,9 @@ class Observer:
         score = cells[..., 0] + state.rates[:, None] * cells[..., 1]
         best = np.maximum(-np.where(state.mask, score, np.inf).min(axis=1), 1e-9)
         self._episode_features(state, inherited, best, out[:, first:second])
-        per_method = out[:, second:].reshape(plans, len(METHOD_FEATURES), methods)
-        per_method[:, 0] = np.where(state.mask, score / best[:, None], 1.0)
-        per_method[:, 1:4] = cells[..., 2:].swapaxes(1, 2)
-        per_method[:, 4] = state.mask
+        out[:, self.score_columns] = np.where(state.mask, score / best[:, None], 1.0)
+        out[:, self.value_columns] = cells[..., 2:].reshape(plans, -1)
+        out[:, self.mask_columns] = state.mask
         return np.clip(out, -1.0, 1.0, out=out)
 
     def _inherited_bits(self, state: EpisodeState) -> IntArray:

@@ -26,8 +26,8 @@ class VectorCompressionEnv(VectorEnv[Observations, dict[str, NDArray[Any]], NDAr
     Action: {"method": (B,) integers, "values": (B, 3) in [0, 1]}; `action_masks()` says which methods are legal.
     Observation and reward: `envs.observation`, `envs.reward`. Exchange rates are drawn anew for every episode unless
     `set_rates` fixed them. Autoreset in the same step: the observation that comes with `terminated` is the first of
-    the next episode, and infos then hold `outcome` (choices (B, L, 4), metrics and rates of the ended episodes)
-    and `final_obs` (zeros).
+    the next episode, and infos then hold `choices` (B, L, 4), `metrics` and `rates` (B,) of the ended episodes and
+    `final_obs` (zeros).
 
     Version History: v0, the first.
 
@@ -86,7 +86,12 @@ class VectorCompressionEnv(VectorEnv[Observations, dict[str, NDArray[Any]], NDAr
         if outcome is not None:
             final = observations
             observations = self.episodes.begin(self._rates())
-            infos = {"final_obs": final, "outcome": outcome, "rates": self.episodes.state.rates}
+            infos = {
+                "final_obs": final,
+                "choices": outcome.choices,
+                "metrics": outcome.metrics,
+                "rates": outcome.rates,
+            }
         return observations, rewards, ended, np.zeros(self.num_envs, dtype=np.bool_), infos
 
     def _rates(self) -> FloatArray:
