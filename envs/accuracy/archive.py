@@ -1,0 +1,232 @@
+"""Measured plans: counted, cached by the plan's hash, kept with their costs, and written as the run goes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.accuracy.statistics import drop_points
+from envs.pareto import pareto_mask
+from envs.problem import Problem
+from plan.budget import Budget
+from plan.errors import FileFormatError, MismatchError, UnwritableError
+from plan.scheme import Scheme
+from plan.space import Choices
+
+VERSION = 1
+
+
+class Measure(Protocol):
+    """Really measured accuracy on validation images, counted by an `Archive`."""
+
+    @property
+    def images_id(self) -> str:
+        """Identifies network, weights and validation images: equal texts, equal answers."""
+
+    def dense(self, images: int) -> NDArray[np.bool_]:
+        """Returns whether the network as given is right on each of the first images, bool (images,)."""
+
+    def correct(self, schemes: Sequence[Scheme], images: int) -> NDArray[np.bool_]:
+        """Returns whether a compressed network is right on each of the first images, bool (images,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """One measured plan.
+
+    Attributes:
+        key: SHA-256 of the choices, the images' id and their number.
+        choice: int16 (L, 4).
+        correct: bool (images,).
+        cost: measured drop beside predicted energy, latency and size.
+        objective: relative to the baseline, 1.0 = dense at baseline bits.
+        error: predicted, nats.
+    """
+
+    key: str
+    choice: Choices
+    correct: NDArray[np.bool_]
+    cost: Budget
+    objective: float
+    error: float
+
+    @property
+    def images(self) -> int:
+        """Number of images measured."""
+        return len(self.correct)
+
+    @property
+    def drop_points(self) -> float:
+        """Measured drop against the network as given, accuracy points."""
+        return self.cost.drop_points
+
+
+class Archive:
+    """Every plan that was measured for a problem; the same plan on the same images is measured once.
+
+    Args:
+        problem: prices the plans.
+        measure: measures them.
+        path: JSON-lines file to which every measurement is appended and from which earlier ones are restored; kept in
+            memory only when None.
+
+    Raises:
+        MismatchError: the file belongs to another network, hardware, space or other images.
+        FileFormatError: the file is no archive. A last line cut short by a killed run is dropped.
+        UnwritableError: the file cannot be written.
+    """
+
+    def __init__(self, problem: Problem, measure: Measure, path: Path | None = None) -> None:
+        self.problem = problem
+        self.measure = measure
+        self.path = path
+        self.restored = 0
+        self._found: dict[str, Measurement] = {}
+        self._dense: dict[int, NDArray[np.bool_]] = {}
+        if path is not None:
+            self._open(path)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """All measured plans in the order in which they were measured."""
+        return tuple(self._found.values())
+
+    @property
+    def evaluations(self) -> int:
+        """Measured evaluations that this problem has cost so far, restored ones included."""
+        return len(self._found)
+
+    def key(self, choice: Choices, images: int) -> str:
+        """Returns the name under which a plan, int16 (L, 4), measured on so many images is kept."""
+        settled = self.problem.space.filled(choice[None])[0].astype("<i2")
+        return hashlib.sha256(settled.tobytes() + f"|{self.measure.images_id}|{images}".encode()).hexdigest()
+
+    def evaluate(self, choice: Choices, images: int) -> Measurement:
+        """Returns the measurement of a legal plan, int16 (L, 4), on the first images; counted when it is new."""
+        key = self.key(choice, images)
+        if key not in self._found:
+            schemes = self.problem.space.schemes(choice)
+            self._keep(key, choice, self.measure.correct(schemes, images))
+            self._append(self._line(self._found[key]))
+        return self._found[key]
+
+    def known(self, choice: Choices, images: int) -> Measurement | None:
+        """Returns the measurement of a plan if there is one."""
+        return self._found.get(self.key(choice, images))
+
+    def dense(self, images: int) -> NDArray[np.bool_]:
+        """Returns whether the network as given is right on each image, bool (images,); measured once."""
+        if images not in self._dense:
+            self._dense[images] = self.measure.dense(images)
+        return self._dense[images]
+
+    def on(self, images: int | None) -> tuple[Measurement, ...]:
+        """Returns the plans measured on so many images, or all when None."""
+        return tuple(entry for entry in self._found.values() if images in (None, entry.images))
+
+    def best(self, limits: Budget, images: int | None = None) -> Measurement | None:
+        """Returns the plan of least objective whose measured drop and costs keep the limits; ties by drop, then age."""
+        within = [entry for entry in self.on(images) if limits.satisfied_by(entry.cost)]
+        return min(within, key=lambda entry: (entry.objective, entry.drop_points), default=None)
+
+    def frontier(self, images: int | None = None) -> tuple[Measurement, ...]:
+        """Returns the plans that no other beats in both measured drop and objective, by rising drop."""
+        entries = self.on(images)
+        if not entries:
+            return ()
+        mask = pareto_mask(np.array([(entry.drop_points, entry.objective) for entry in entries]))
+        return tuple(sorted((entries[i] for i in np.flatnonzero(mask)), key=lambda entry: entry.drop_points))
+
+    def _keep(self, key: str, choice: Choices, correct: NDArray[np.bool_]) -> None:
+        metrics = self.problem.evaluate(choice[None])
+        predicted = metrics.budget(0)
+        cost = Budget(
+            drop_points=drop_points(self.dense(len(correct)), correct),
+            energy_uj=predicted.energy_uj,
+            latency_ms=predicted.latency_ms,
+            size_kb=predicted.size_kb,
+        )
+        objective = float(self.problem.objective_value(metrics)[0])
+        self._found[key] = Measurement(key, choice.copy(), correct, cost, objective, float(metrics.error[0]))
+
+    def _header(self) -> dict[str, Any]:
+        space = self.problem.space
+        return {
+            "archive": VERSION,
+            "network": self.problem.network.fingerprint,
+            "hardware": self.problem.accelerator.fingerprint,
+            "methods": [str(method) for method in space.methods],
+            "bits": [list(space.weight_bits), list(space.activation_bits)],
+            "images_id": self.measure.images_id,
+        }
+
+    def _line(self, entry: Measurement) -> dict[str, Any]:
+        packed = np.packbits(entry.correct).tobytes().hex()
+        return {"key": entry.key, "choice": entry.choice.tolist(), "images": entry.images, "correct": packed}
+
+    def _append(self, content: dict[str, Any]) -> None:
+        if self.path is None:
+            return
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(content, sort_keys=True) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as problem:
+            raise UnwritableError(
+                f"cannot write {self.path}: {problem.strerror}; free space or change --out"
+            ) from problem
+
+    def _open(self, path: Path) -> None:
+        """Restores what the file holds, or starts it."""
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        if lines and not lines[-1].endswith(b"\n"):
+            cut = lines.pop()
+            os.truncate(path, path.stat().st_size - len(cut))
+        if not lines:
+            self._append(self._header())
+            return
+        self._restore([self._parsed(number, line) for number, line in enumerate(lines, start=1)])
+
+    def _parsed(self, number: int, line: bytes) -> dict[str, Any]:
+        try:
+            content = json.loads(line)
+        except ValueError as problem:
+            raise FileFormatError(
+                str(self.path), [f"line {number} is not JSON ({problem}); move the file away"]
+            ) from problem
+        if not isinstance(content, dict):
+            raise FileFormatError(str(self.path), [f"line {number} holds no object; move the file away"])
+        return content
+
+    def _restore(self, contents: list[dict[str, Any]]) -> None:
+        header, wanted = contents[0], self._header()
+        other = [name for name, value in wanted.items() if header.get(name) != value]
+        if other:
+            raise MismatchError(f"{self.path} was measured with other {', '.join(other)}; use another run folder")
+        for number, content in enumerate(contents[1:], start=2):
+            self._restore_one(number, content)
+        self.restored = len(self._found)
+
+    def _restore_one(self, number: int, content: dict[str, Any]) -> None:
+        try:
+            choice = np.array(content["choice"], dtype=np.int16).reshape(self.problem.space.n_layers, 4)
+            packed = np.frombuffer(bytes.fromhex(content["correct"]), dtype=np.uint8)
+            correct = np.unpackbits(packed, count=int(content["images"])).astype(np.bool_)
+            key = self.key(choice, len(correct))
+            if key != content["key"]:
+                raise ValueError("the plan does not fit its key")
+        except (KeyError, TypeError, ValueError) as problem:
+            raise FileFormatError(str(self.path), [f"line {number}: {problem}; move the file away"]) from problem
+        self._keep(key, choice, correct)
