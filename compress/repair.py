@@ -26,6 +26,8 @@ from plan.layer import Layer
 from plan.scheme import STRUCTURED, Dense, Granularity, Method, NofM
 
 BoolArray = NDArray[np.bool_]
+ITERATIONS, ROUGH_ITERATIONS = 24, 8
+"""Conjugate-gradient steps of the last refit, and of those between the rounds of a growing mask."""
 FISHER_FLOOR = 0.01
 """Share of a layer's mean Fisher information that every output has at least when weights compete across outputs."""
 
@@ -134,11 +136,13 @@ class LayerRepair:
             return mask, self._solve(weight, mask, problem)
         cut = partition(granularity, left.shape)
         current = weight
-        for step in _steps(granularity, request.density, self.options.rounds):
+        steps = _steps(granularity, request.density, self.options.rounds)
+        for i, (units, density) in enumerate(steps):
             scores = self._costs(current, left, cut, problem)
-            kept = select(scores, granularity=step[0], cut=cut, shape=left.shape, density=step[1])
+            kept = select(scores, granularity=units, cut=cut, shape=left.shape, density=density)
             mask = left.spread(torch.from_numpy(kept))
-            current = self._solve(weight, mask, problem)
+            last = i == len(steps) - 1
+            current = self._solve(weight, mask, problem, ITERATIONS if last else ROUGH_ITERATIONS)
         return mask, current
 
     def _mask_of(self, request: Request, left: _Left, weight: Tensor) -> Tensor:
@@ -180,11 +184,12 @@ class LayerRepair:
             weight[:, block.columns] = block.target.transpose(1, 2).reshape(self.layer.K, -1)
         return weight
 
-    def _solve(self, weight: Tensor, mask: Tensor, problem: Problem) -> Tensor:
+    def _solve(self, weight: Tensor, mask: Tensor, problem: Problem, iterations: int = ITERATIONS) -> Tensor:
         """Returns the weights refitted under the mask, (K, D)."""
         solution = weight * mask
         for block in problem.blocks:
-            found = masked_least_squares(block.target, self._gather(mask, block).float(), block.factors.moment)
+            free = self._gather(mask, block).float()
+            found = masked_least_squares(block.target, free, block.factors.moment, iterations)
             solution[:, block.columns] = found.transpose(1, 2).reshape(self.layer.K, -1)
         return solution
 
@@ -224,8 +229,9 @@ def _steps(granularity: Granularity, density: float, rounds: int) -> list[tuple[
         kept = range(granularity.m - 1, granularity.n_keep - 1, -1)
         every: list[tuple[Granularity, float]] = [(NofM(n, granularity.m), n / granularity.m) for n in kept]
         return every or [(granularity, 1.0)]
-    shares = [1 - (1 - (step + 1) / rounds) ** 2 for step in range(rounds - 1)] + [1.0]
-    return [(granularity, 1 - (1 - density) * share) for share in shares]
+    shares = [1 - (1 - (step + 1) / rounds) ** 2 for step in range(rounds - 1)]
+    steps: list[tuple[Granularity, float]] = [(granularity, 1 - (1 - density) * share) for share in shares]
+    return [*steps, (granularity, density)]
 
 
 @dataclass(frozen=True)

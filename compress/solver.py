@@ -69,7 +69,7 @@ def factorise(moment: Tensor) -> Factors:
         damping *= 10
 
 
-def masked_least_squares(target: Tensor, mask: Tensor, moment: Tensor, iterations: int = 24) -> Tensor:
+def masked_least_squares(target: Tensor, mask: Tensor, moment: Tensor, iterations: int) -> Tensor:
     """Returns the weights that are zero outside the mask and lose least, by preconditioned conjugate gradients.
 
     Args:

@@ -14,8 +14,13 @@ ScoreArray = NDArray[np.float64]
 
 def best(scores: ScoreArray, count: int) -> BoolArray:
     """Returns a bool array of the scores' shape with the `count` highest scores True; ties go to the earlier."""
-    keep = np.zeros(scores.size, dtype=bool)
-    keep[np.argsort(-scores.ravel(), kind="stable")[:count]] = True
+    flat = scores.ravel()
+    if count >= flat.size:
+        return np.ones(scores.shape, dtype=bool)
+    threshold = np.partition(flat, flat.size - count)[flat.size - count]
+    keep = flat > threshold
+    tied = np.flatnonzero(flat == threshold)
+    keep[tied[: count - int(keep.sum())]] = True
     return keep.reshape(scores.shape)
 
 
