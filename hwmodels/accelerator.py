@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from plan.assignment import Assignment
 from plan.capabilities import Capabilities
+from plan.errors import InvalidValueError
 from plan.layer import Network
 
 FloatArray = NDArray[np.float64]
@@ -103,6 +104,17 @@ class Accelerator(Protocol):
         Raises:
             InvalidValueError: unknown view, arrays of a wrong shape, or a layer that no mapping fits.
         """
+
+
+def check_view(view: str) -> str:
+    """Returns the view.
+
+    Raises:
+        InvalidValueError: none of `VIEWS`.
+    """
+    if view not in VIEWS:
+        raise InvalidValueError(f"energy view '{view}' is unknown (allowed: {', '.join(VIEWS)})")
+    return view
 
 
 def _total(parts: Iterable[FloatArray], like: FloatArray) -> FloatArray:

@@ -1,10 +1,13 @@
-"""Assignments that need no decision space: the dense network at given bits."""
+"""Assignments that need no decision space, and what every assignment must look like."""
 
 from __future__ import annotations
+
+from dataclasses import fields
 
 import numpy as np
 
 from plan.assignment import Assignment
+from plan.errors import InvalidValueError
 from plan.layer import Network
 
 
@@ -27,3 +30,19 @@ def dense(network: Network, bits: int, plans: int = 1) -> Assignment:
         input_bits=widths,
         output_bits=widths,
     )
+
+
+def check_shapes(assignment: Assignment, layers: int) -> None:
+    """Checks that every array of an assignment is (B, layers).
+
+    Raises:
+        InvalidValueError: another shape, or arrays that differ.
+    """
+    shapes = {field.name: getattr(assignment, field.name).shape for field in fields(assignment)}
+    first = assignment.kept_inputs.shape
+    wrong = [f"{name} {shape}" for name, shape in shapes.items() if shape != first or len(shape) != 2]
+    if wrong or first[1] != layers:
+        raise InvalidValueError(
+            f"assignment arrays must all be (plans, {layers}); found kept_inputs {first}"
+            + (f" and {', '.join(wrong)}" if wrong else "")
+        )

@@ -8,18 +8,19 @@ the model is the chip. The datapath does one MAC per element and cycle at any wi
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwmodels.accelerator import VIEWS, Cost
+from hwmodels.accelerator import Cost, check_view
+from hwmodels.assignments import check_shapes
 from hwmodels.dataflow import Counts, Extent, Mapping, Mappings, PeArray, Tiling, count, tile
-from hwmodels.geometry import GroupShape, effective_groups, group_shape
+from hwmodels.geometry import GroupShape, effective_groups, group_shape, layer_column
 from hwmodels.mapping import LevelUnits, Mapper, MappingPolicy, choose
 from hwmodels.precision import MacEnergy, mac_energy_pj, psum_bits
+from hwmodels.prepared import PreparedNetworks
 from hwmodels.sparsity import RunLengthCode, active_fraction, coded_bits
 from plan.assignment import Assignment
 from plan.capabilities import Capabilities
@@ -27,7 +28,6 @@ from plan.errors import InvalidValueError
 from plan.layer import Layer, Network
 
 FloatArray = NDArray[np.float64]
-PREPARED_NETWORKS = 16
 PSUM_SPAD_ACCESSES = 2.0
 
 
@@ -146,7 +146,7 @@ class Eyeriss:
         self.fingerprint = fingerprint
         self._given = dict(given or {})
         self._mapper = parameters.mapper()
-        self._prepared: OrderedDict[tuple[int, tuple[int, ...]], tuple[Network, Prepared]] = OrderedDict()
+        self._prepared = PreparedNetworks(self._prepare)
 
     def with_parameters(self, parameters: EyerissParameters, given: dict[str, Mapping] | None = None) -> Eyeriss:
         """Returns the same hardware with other parameters, and with mappings given per layer name."""
@@ -172,12 +172,10 @@ class Eyeriss:
         self, network: Network, assignment: Assignment, layers: Sequence[int] | None = None, view: str | None = None
     ) -> Cost:
         """Returns the cost of the given layers per image; see `hwmodels.accelerator.Accelerator`."""
-        view = view or self.energy_view
+        view = check_view(view or self.energy_view)
         chosen = tuple(range(len(network.layers))) if layers is None else tuple(layers)
-        if view not in VIEWS:
-            raise InvalidValueError(f"energy view '{view}' is unknown (allowed: {', '.join(VIEWS)})")
         check_shapes(assignment, len(chosen))
-        prepared = self._prepare(network, chosen)
+        prepared = self._prepared.get(network, chosen)
         counts = count(prepared.tiling, _extent(prepared, assignment))
         widths = self._widths(assignment)
         traffic = self._traffic(prepared, counts, widths, assignment)
@@ -192,7 +190,7 @@ class Eyeriss:
     def traffic_bits(self, network: Network, assignment: Assignment) -> dict[tuple[str, str], FloatArray]:
         """Returns the bits that all layers move per image and (level, operand), each (B, L)."""
         check_shapes(assignment, len(network.layers))
-        prepared = self._prepare(network, tuple(range(len(network.layers))))
+        prepared = self._prepared.get(network, tuple(range(len(network.layers))))
         counts = count(prepared.tiling, _extent(prepared, assignment))
         traffic = self._traffic(prepared, counts, self._widths(assignment), assignment)
         return {place: moved / self.parameters.images for place, moved in traffic.bits.items()}
@@ -203,18 +201,6 @@ class Eyeriss:
         return group_shape(layer, array.rows, columns, self.parameters.images)
 
     def _prepare(self, network: Network, layers: tuple[int, ...]) -> Prepared:
-        """Returns the plan-independent arrays, remembered for the network objects priced last."""
-        key = (id(network), layers)
-        if key in self._prepared:
-            self._prepared.move_to_end(key)
-            return self._prepared[key][1]
-        made = self._make_prepared(network, layers)
-        self._prepared[key] = (network, made)
-        if len(self._prepared) > max(PREPARED_NETWORKS, 2 * len(network.layers)):
-            self._prepared.popitem(last=False)
-        return made
-
-    def _make_prepared(self, network: Network, layers: tuple[int, ...]) -> Prepared:
         picked = [network.layers[index] for index in layers]
         shapes = [self._shape_of(layer) for layer in picked]
         tilings = [
@@ -226,11 +212,11 @@ class Eyeriss:
         return Prepared(
             tiling=_stack(tilings),
             pieces=pieces,
-            groups=_column(picked, "groups"),
-            positions=_column(picked, "P") * _column(picked, "Q") * self.parameters.images,
-            kernel=_column(picked, "R") * _column(picked, "S") / pieces,
-            zero_in=_column(picked, "input_zero_fraction"),
-            zero_out=_column(picked, "output_zero_fraction"),
+            groups=layer_column(picked, "groups"),
+            positions=layer_column(picked, "P") * layer_column(picked, "Q") * self.parameters.images,
+            kernel=layer_column(picked, "R") * layer_column(picked, "S") / pieces,
+            zero_in=layer_column(picked, "input_zero_fraction"),
+            zero_out=layer_column(picked, "output_zero_fraction"),
             coded_in=np.array([layer.input_tensor != image for layer in picked], dtype=np.float64),
         )
 
@@ -334,22 +320,6 @@ class Eyeriss:
 _MEMORIES = ("dram", "glb", "noc", "rf")
 
 
-def check_shapes(assignment: Assignment, layers: int) -> None:
-    """Checks that every array of an assignment is (B, layers).
-
-    Raises:
-        InvalidValueError: another shape, or arrays that differ.
-    """
-    shapes = {field.name: getattr(assignment, field.name).shape for field in fields(assignment)}
-    first = assignment.kept_inputs.shape
-    wrong = [f"{name} {shape}" for name, shape in shapes.items() if shape != first or len(shape) != 2]
-    if wrong or first[1] != layers:
-        raise InvalidValueError(
-            f"assignment arrays must all be (plans, {layers}); found kept_inputs {first}"
-            + (f" and {', '.join(wrong)}" if wrong else "")
-        )
-
-
 def _extent(prepared: Prepared, assignment: Assignment) -> Extent:
     """Returns the channels that are left per group; kernel pieces count as channels."""
     inputs, outputs = assignment.kept_inputs.astype(np.float64), assignment.kept_outputs.astype(np.float64)
@@ -361,10 +331,6 @@ def _extent(prepared: Prepared, assignment: Assignment) -> Extent:
         positions=prepared.positions,
         kernel=prepared.kernel,
     )
-
-
-def _column(layers: Sequence[Layer], name: str) -> FloatArray:
-    return np.array([getattr(layer, name) for layer in layers], dtype=np.float64)
 
 
 def _stack(tilings: Sequence[Tiling]) -> Tiling:

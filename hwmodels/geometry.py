@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,11 @@ class GroupShape:
         start = np.maximum(first * self.stride - padding_top, 0)
         stop = np.minimum(last * self.stride - padding_top + self.R, self.H)
         return int(np.maximum(stop - start, 0).sum())
+
+
+def layer_column(layers: Sequence[Layer], name: str) -> FloatArray:
+    """Returns one number of every layer, float64 (L,)."""
+    return np.array([getattr(layer, name) for layer in layers], dtype=np.float64)
 
 
 def fold_kernel(rows: int, limit: int) -> tuple[int, int]:

@@ -2,7 +2,8 @@
 
 python -m experiments.bench.hw_speed [--plans 512] [--seconds 2]
 
-One process; set OMP_NUM_THREADS=1 to hold numpy to one core. A layer configuration is one layer under one plan.
+One process on one core (set OMP_NUM_THREADS=1), timed in its own processor time, so that other load does not count.
+A layer configuration is one layer under one plan.
 """
 
 from __future__ import annotations
@@ -99,12 +100,12 @@ def random_plans(network: Network, bits: Sequence[int], plans: int, rng: np.rand
 
 
 def rate(work: Callable[[], int], seconds: float) -> float:
-    """Returns units of work per second: work is repeated for so long after one warm-up and returns its units."""
+    """Returns units of work per second of processor time: work is repeated for so long and returns its units."""
     work()
-    done, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
+    done, start = 0, time.process_time()
+    while time.process_time() - start < seconds:
         done += work()
-    return done / (time.perf_counter() - start)
+    return done / (time.process_time() - start)
 
 
 def measure(accelerator: Accelerator, network: Network, plans: int, seconds: float) -> Speed:
