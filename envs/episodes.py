@@ -88,8 +88,10 @@ class Episodes:
         self._check(state, methods, values)
         chosen = space.from_unit(state.layer, methods, values, state.choices)
         state.choices[:, state.layer] = chosen
+        differences = self.problem.table.differences(state.layer, chosen)
+        differences[:, :3] *= self.observer.remaining(state)[:, None]
+        state.totals[:] += differences
         self._keep(state, chosen)
-        state.totals[:] += self.problem.table.differences(state.layer, chosen)
         if state.layer + 1 == space.n_layers:
             return self._finish(state)
         mask = space.method_mask(state.choices, state.layer + 1)

@@ -58,8 +58,7 @@ def _layer_hints(problem: Problem, layer: int, slope: FloatArray, scale: float) 
     methods, _, _, widths = objective.shape
     decides = space.deciders.reader[layer] == layer
     flat = (methods, -1) if decides else (methods, objective[0, :, :, 0].size, widths)
-    score = np.stack([np.where(legal, objective + rate * error, np.inf).reshape(flat) for rate in RATES])
-    best = score.argmin(axis=2)
+    best = _best(np.where(legal, objective, np.inf).reshape(flat), error.reshape(flat))
     density, weight, activation = _unravel(best, objective.shape[1:], decides)
     if decides:
         density, weight, activation = (part[:, None] for part in (density, weight, activation))
@@ -71,6 +70,12 @@ def _layer_hints(problem: Problem, layer: int, slope: FloatArray, scale: float) 
         found[..., column] = _bin_centre(mask, index)
     found[..., ~space.legal[layer].any(axis=1), :] = 0.0
     return found
+
+
+def _best(objective: FloatArray, error: FloatArray) -> IntArray:
+    """Returns where objective + rate * error is least along axis 1, at every rate: int64 (25, M) or (25, M, A)."""
+    first, second = objective.astype(np.float32), error.astype(np.float32)
+    return np.stack([(first + np.float32(rate) * second).argmin(axis=1) for rate in RATES])
 
 
 def _unravel(best: IntArray, shape: tuple[int, ...], decides: bool) -> tuple[IntArray, IntArray, IntArray]:

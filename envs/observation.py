@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,30 +89,30 @@ class Observer:
     layer_share: FloatArray
     reads: FloatArray
 
-    @property
+    @cached_property
     def n_methods(self) -> int:
         """Number of methods, M."""
         return len(self.problem.space.methods)
 
-    @property
+    @cached_property
     def score_columns(self) -> slice:
         """Where the M scores are."""
         first = len(LAYER_FEATURES) + len(EPISODE_FEATURES)
         return slice(first, first + self.n_methods)
 
-    @property
+    @cached_property
     def value_columns(self) -> slice:
         """Where the M x 3 best action values are."""
         first = self.score_columns.stop
         return slice(first, first + VALUES * self.n_methods)
 
-    @property
+    @cached_property
     def mask_columns(self) -> slice:
         """Where the M flags of legal methods are."""
         first = self.value_columns.stop
         return slice(first, first + self.n_methods)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of features, F."""
         return int(self.mask_columns.stop)
@@ -124,13 +125,22 @@ class Observer:
         out[:, :first] = self.layer_features[state.layer]
         inherited = self._inherited_bits(state)
         cells = self.hints.cells[state.rate_rows, state.layer, inherited]
-        score = cells[..., 0] + state.rates[:, None] * cells[..., 1]
+        score = cells[..., 0] * self.remaining(state)[:, None] + state.rates[:, None] * cells[..., 1]
         best = np.maximum(-np.where(state.mask, score, np.inf).min(axis=1), 1e-9)
         self._episode_features(state, inherited, best, out[:, first:second])
         out[:, self.score_columns] = np.where(state.mask, score / best[:, None], 1.0)
         out[:, self.value_columns] = cells[..., 2:].reshape(plans, -1)
         out[:, self.mask_columns] = state.mask
         return np.clip(out, -1.0, 1.0, out=out)
+
+    def remaining(self, state: EpisodeState) -> FloatArray:
+        """Returns which share of the layer earlier decisions on channels have left, (B,).
+
+        Differences of cost are scaled by it: the additive table holds them for the whole layer.
+        """
+        layer = self.problem.network.layers[state.layer]
+        left: FloatArray = state.kept @ self.reads[state.layer]
+        return left if layer.depthwise else left * state.kept[:, layer.output_group]
 
     def _inherited_bits(self, state: EpisodeState) -> IntArray:
         reader = int(self.problem.space.deciders.reader[state.layer])

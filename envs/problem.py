@@ -25,7 +25,7 @@ OBJECTIVE_WEIGHTS: dict[str, tuple[float, float, float]] = {
     "edp": (1.0, 1.0, 0.0),
     "size": (0.0, 0.0, 1.0),
 }
-"""Exponents of relative energy, latency and size in an objective's value."""
+"""1 where relative energy, latency and size are factors of an objective's value."""
 
 
 @dataclass(frozen=True)
@@ -100,17 +100,21 @@ class Problem:
 
     @cached_property
     def weights(self) -> FloatArray:
-        """Exponents of energy, latency and size in the objective, (3,)."""
+        """1 for those of energy, latency and size whose product is the objective, (3,)."""
         return np.array(OBJECTIVE_WEIGHTS[self.objective])
 
     def relative(self, costs: FloatArray) -> FloatArray:
         """Returns the objective relative to the baseline, (...), for energy, latency and size (..., 3)."""
-        ratios = np.maximum(costs / self.baseline.costs()[0], 0.0)
-        weights = self.weights
-        value = np.ones(ratios.shape[:-1])
-        for column in np.flatnonzero(weights):
-            value = value * ratios[..., column] ** weights[column]
-        return value
+        value: FloatArray | float = 1.0
+        for column, base in self._priced:
+            value = value * np.maximum(costs[..., column] / base, 0.0)
+        return np.asarray(value)
+
+    @cached_property
+    def _priced(self) -> tuple[tuple[int, float], ...]:
+        """Columns of the costs whose product is the objective, with the baseline's values."""
+        base = self.baseline.costs()[0]
+        return tuple((int(column), float(base[column])) for column in np.flatnonzero(self.weights))
 
     def objective_value(self, metrics: Metrics) -> FloatArray:
         """Returns the objective relative to the baseline, (B,): 1.0 for the dense network at baseline bits."""
