@@ -46,7 +46,9 @@ def test_resnet20_layers_and_groups():
     result = trace(module, (3, 32, 32), "resnet20")
     check(result, module.eval(), (3, 32, 32))
     assert len(result.network.layers) == 20
-    assert result.network.macs == 442_368 + 14_155_776 + 2 * (1_179_648 + 11_796_480) + 640  # stem, three stages, linear
+    assert (
+        result.network.macs == 442_368 + 14_155_776 + 2 * (1_179_648 + 11_796_480) + 640
+    )  # stem, three stages, linear
     frozen = [group for group in result.network.groups if not group.prunable]
     assert sum(group.prunable for group in result.network.groups) == 9
     assert sum("pads the channels" in group.frozen for group in frozen) == 3
