@@ -15,22 +15,30 @@ class FakeQuantiser(nn.Module):
         super().__init__()
         self.chosen: ActivationRange | None = None
 
+    @property
+    def bits(self) -> int | None:
+        """Width to which values are rounded, None while they are not."""
+        return None if self.chosen is None else self.chosen.bits
+
     def forward(self, values: Tensor) -> Tensor:
         """Returns the values on their levels, float32."""
         return values if self.chosen is None else fake_quantised(values, self.chosen)
 
 
 class PlainQuantiser(nn.Module):
-    """The same rounding in elementary operations, which every exporter knows."""
+    """The same rounding in elementary operations, which every exporter knows; equal to the last bit."""
 
     def __init__(self, chosen: ActivationRange) -> None:
         super().__init__()
-        self.top = chosen.top
-        self.zero_point = chosen.zero_point
-        self.scale = chosen.scale
+        self.chosen = chosen
+        self.inverse = float(1.0 / torch.tensor(chosen.scale, dtype=torch.float32))
+
+    @property
+    def bits(self) -> int:
+        """Width to which values are rounded."""
+        return self.chosen.bits
 
     def forward(self, values: Tensor) -> Tensor:
         """Returns the values on their levels, float32."""
-        inverse = float(torch.tensor(1.0, dtype=torch.float32) / torch.tensor(self.scale, dtype=torch.float32))
-        level = torch.clamp(torch.round(values * inverse) + self.zero_point, 0, self.top)
-        return (level - self.zero_point) * self.scale
+        level = torch.clamp(torch.round(values * self.inverse) + self.chosen.zero_point, 0, self.chosen.top)
+        return (level - self.chosen.zero_point) * self.chosen.scale

@@ -15,7 +15,7 @@ from compress.prune import WeightShape, best, kept_count, partition
 from compress.solver import factorise
 from plan.deciders import Deciders, find_deciders
 from plan.layer import Layer, Network
-from plan.scheme import STRUCTURED, Channel, Filter, Method, Scheme
+from plan.scheme import Channel, Filter, Method, Scheme
 
 BoolArray = NDArray[np.bool_]
 ScoreArray = NDArray[np.float64]
@@ -34,6 +34,17 @@ def input_features(layer: Layer) -> tuple[tuple[int, NDArray[np.int64]], ...]:
     return tuple((s.group, np.repeat(np.arange(s.channels), s.repeat)) for s in layer.inputs)
 
 
+def kept_channels(network: Network, group_masks: Sequence[BoolArray]) -> tuple[KeptChannels, ...]:
+    """Returns what every layer has left when the groups keep these channels, bool (channels,) each."""
+    return tuple(
+        KeptChannels(
+            np.concatenate([group_masks[group][channel] for group, channel in input_features(layer)]),
+            group_masks[layer.output_group],
+        )
+        for layer in network.layers
+    )
+
+
 class ChannelMasks:
     """Turns the schemes of a plan into kept channels; scores of groups are computed once and kept."""
 
@@ -45,14 +56,11 @@ class ChannelMasks:
 
     def kept(self, schemes: Sequence[Scheme]) -> tuple[KeptChannels, ...]:
         """Returns what every layer has left, in the order of the layers."""
-        groups = [self.group_mask(index, schemes) for index in range(len(self.network.groups))]
-        return tuple(
-            KeptChannels(
-                np.concatenate([groups[group][channel] for group, channel in input_features(layer)]),
-                groups[layer.output_group],
-            )
-            for layer in self.network.layers
-        )
+        return kept_channels(self.network, self.group_masks(schemes))
+
+    def group_masks(self, schemes: Sequence[Scheme]) -> tuple[BoolArray, ...]:
+        """Returns which channels of every group stay, bool (channels,) each."""
+        return tuple(self.group_mask(index, schemes) for index in range(len(self.network.groups)))
 
     def group_mask(self, group: int, schemes: Sequence[Scheme]) -> BoolArray:
         """Returns which channels of a group stay, bool (channels,)."""
@@ -122,8 +130,3 @@ def _removal_costs(layer: Layer, stats: LayerProfile, group: int, channels: int)
             total += 0.5 * (fisher[g] @ costs).numpy()[:channels]
         begin = end
     return total
-
-
-def is_structured(scheme: Scheme) -> bool:
-    """Returns whether the scheme removes whole channels, which leaves the layer's own tensor unpruned."""
-    return scheme.method.granularity.kind in STRUCTURED

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
+from compress.apply import Compressed, LayerRecord
 from compress.cache import ByteCache
 from compress.fake_quant import FakeQuantiser
 from compress.masks import ChannelMasks, KeptChannels
@@ -80,6 +81,7 @@ class Measurer:
         self.dense_weights = [layer.weight.detach().clone() for layer in self.layers]
         self.images = calibration_images[: options.calibration_images]
         self.recalibration = self._recalibration()
+        self._loaded: tuple[Scheme, ...] = ()
 
     def _recalibration(self) -> Recalibration:
         without = [
@@ -123,7 +125,10 @@ class Measurer:
             raise InvalidValueError(f"{len(schemes)} schemes were given, the network has {len(self.layers)} layers")
 
     def load(self, schemes: Sequence[Scheme]) -> None:
-        """Turns the working network into the compressed one."""
+        """Turns the working network into the compressed one; nothing is done when it already is."""
+        if tuple(schemes) == self._loaded:
+            return
+        self._loaded = ()
         repaired = self.repaired(schemes)
         with torch.inference_mode():
             for layer, dense, found in zip(self.layers, self.dense_weights, repaired, strict=True):
@@ -132,6 +137,7 @@ class Measurer:
             self.recalibration.restore()
         if self.options.recalibrate:
             self.recalibration.repair(self._run_calibration)
+        self._loaded = tuple(schemes)
 
     def _set_ranges(self, schemes: Sequence[Scheme]) -> None:
         done: set[str] = set()
@@ -143,6 +149,7 @@ class Measurer:
 
     def unload(self) -> None:
         """Turns the working network back into the dense one, in float."""
+        self._loaded = ()
         with torch.inference_mode():
             for layer, dense in zip(self.layers, self.dense_weights, strict=True):
                 layer.weight.copy_(dense)
@@ -191,10 +198,26 @@ class Measurer:
             total += self.repairs[i].error(self._repaired_layer(i, request), request.kept.outputs)
         return total
 
-    def apply(self, schemes: Sequence[Scheme]) -> fx.GraphModule:
+    def apply(self, schemes: Sequence[Scheme]) -> Compressed:
         """Returns the compressed network: masked, weights and activations on their levels, statistics repaired."""
         self.load(schemes)
-        return copy.deepcopy(self.module)
+        kept = self.channels.kept(schemes)
+        return Compressed(
+            traced=self.traced,
+            module=copy.deepcopy(self.module),
+            group_masks=self.channels.group_masks(schemes),
+            records=tuple(
+                LayerRecord.of(layer, target, scheme=scheme, kept=left, repaired=found)
+                for layer, target, scheme, left, found in zip(
+                    self.traced.network.layers,
+                    self.traced.layer_targets,
+                    schemes,
+                    kept,
+                    self.repaired(schemes),
+                    strict=True,
+                )
+            ),
+        )
 
 
 def _request(kept: KeptChannels, scheme: Scheme) -> Request:

@@ -18,7 +18,7 @@ def best(scores: ScoreArray, count: int) -> BoolArray:
     if count >= flat.size:
         return np.ones(scores.shape, dtype=bool)
     threshold = np.partition(flat, flat.size - count)[flat.size - count]
-    keep = flat > threshold
+    keep: BoolArray = flat > threshold
     tied = np.flatnonzero(flat == threshold)
     keep[tied[: count - int(keep.sum())]] = True
     return keep.reshape(scores.shape)
