@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hwmodels import eyeriss_file
+from hwmodels import eyeriss_file, systolic_file
 from hwmodels.accelerator import Accelerator
 from hwmodels.schema import Lines, Schema, problems_of
 from plan.errors import FileFormatError, MissingFileError, UnknownNameError
@@ -31,6 +31,7 @@ class Model:
 
 MODELS: Registry[Model] = Registry("hardware model")
 MODELS.register("row_stationary", Model(eyeriss_file.SCHEMA, eyeriss_file.conflicts, eyeriss_file.build))
+MODELS.register("systolic", Model(systolic_file.SCHEMA, systolic_file.conflicts, systolic_file.build))
 
 
 def preset_names() -> list[str]:

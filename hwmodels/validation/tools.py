@@ -56,7 +56,7 @@ def agreement(
     theirs = {(entry["net"], entry["name"]): float(entry["energy_total"]) for entry in results}
     shared = [shape for shape in shapes if (shape["net"], shape["name"]) in theirs]
     parameters = replace(chip.parameters, policy="search", objective="energy", images=1)
-    network = Network("reference", (3, 224, 224), tuple(_layer(shape, i) for i, shape in enumerate(shared)), (), ())
+    network = Network("reference", (3, 224, 224), tuple(layer_of(shape, i) for i, shape in enumerate(shared)), (), ())
     cost = chip.with_parameters(parameters).evaluate(network, dense(network, 16), view="normalised")
     ours = cost.energy_pj[0] / parameters.unit_pj
     other = np.array([theirs[shape["net"], shape["name"]] for shape in shared])
@@ -77,7 +77,8 @@ def _ranks(values: FloatArray) -> FloatArray:
     return np.array([((values < value).sum() + (values <= value).sum() - 1) / 2 for value in values])
 
 
-def _layer(shape: Mapping[str, Any], position: int) -> Layer:
+def layer_of(shape: Mapping[str, Any], position: int) -> Layer:
+    """Returns a layer of the reference list at a position of a network."""
     return Layer(
         name=f"{shape['net']}.{shape['name']}",
         op="conv",
