@@ -16,7 +16,7 @@ def dispatched_macs(module: nn.Module, input_shape: tuple[int, int, int]) -> int
     """Multiply-accumulates that torch's dispatcher sees for one image."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(torch.zeros(1, *input_shape))
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def weighted_layers(module: nn.Module) -> set[str]:
@@ -41,7 +41,7 @@ def check(result: TracedNetwork, module: nn.Module, input_shape: tuple[int, int,
         assert torch.equal(result.module(images), module(images))
 
 
-def test_resnet20_layers_and_groups():
+def test_resnet20_layers_and_groups() -> None:
     module = cifar_resnet(20, 10)
     result = trace(module, (3, 32, 32), "resnet20")
     check(result, module.eval(), (3, 32, 32))
@@ -54,7 +54,7 @@ def test_resnet20_layers_and_groups():
     assert sum("pads the channels" in group.frozen for group in frozen) == 3
 
 
-def test_vgg16_cifar_is_a_chain():
+def test_vgg16_cifar_is_a_chain() -> None:
     module = CifarVgg16(10)
     result = trace(module, (3, 32, 32), "vgg16_cifar")
     check(result, module.eval(), (3, 32, 32))
@@ -67,28 +67,28 @@ LARGE = ("resnet50", "vgg16", "densenet121", "efficientnet_b0", "googlenet", "co
 
 
 @pytest.mark.parametrize("name", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
-def test_torchvision_classifier(name: str):
+def test_torchvision_classifier(name: str) -> None:
     source = build(name, 10, (3, 64, 64))
     check(trace(source.module, source.input_size, name), source.module, source.input_size)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vit_b_32", "swin_t", "maxvit_t"])
-def test_transformer_says_what_is_left_dense(name: str):
+def test_transformer_says_what_is_left_dense(name: str) -> None:
     source = build(name, 10, (3, 64, 64))
     result = trace(source.module, source.input_size, name)
     assert result.network.layers
     assert any("dense" in note for note in result.network.notes)
 
 
-def test_padding_before_a_convolution_is_looked_through():
+def test_padding_before_a_convolution_is_looked_through() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(4, 5, 3, 2), nn.Flatten())
     first, second = trace(module, (3, 8, 8), "padded").network.layers
     assert (second.H, second.W, second.P, second.Q, second.stride) == (8, 8, 4, 4, 2)
     assert first.output_tensor == second.input_tensor
 
 
-def test_fingerprint_depends_on_shapes_not_on_weights():
+def test_fingerprint_depends_on_shapes_not_on_weights() -> None:
     first, second = (trace(cifar_resnet(20, 10), (3, 32, 32), "resnet20").network for _ in range(2))
     other = trace(cifar_resnet(20, 11), (3, 32, 32), "resnet20").network
     assert first.fingerprint == second.fingerprint
@@ -124,6 +124,6 @@ class Pair(nn.Module):
     ],
     ids=["control-flow", "two-outputs", "no-layers", "wrong-input"],
 )
-def test_unsupported_networks_are_refused(module: nn.Module, text: str):
+def test_unsupported_networks_are_refused(module: nn.Module, text: str) -> None:
     with pytest.raises(UnsupportedNetworkError, match=text):
         trace(module, (3, 8, 8), "unsupported")

@@ -25,7 +25,7 @@ def state_of(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt", "pth"])
-def test_file_round_trip(tmp_path: Path, suffix: str):
+def test_file_round_trip(tmp_path: Path, suffix: str) -> None:
     state = state_of(resnet20().module)
     state["linear.bias"] += 1
     path = tmp_path / f"w.{suffix}"
@@ -41,11 +41,11 @@ def test_file_round_trip(tmp_path: Path, suffix: str):
     assert torch.equal(source.module.state_dict()["linear.bias"], state["linear.bias"])
 
 
-def test_none_keeps_seeded_weights():
+def test_none_keeps_seeded_weights() -> None:
     assert load(resnet20(), "none").sha256 == load(resnet20(), "none").sha256
 
 
-def test_hash_sees_one_flipped_bit():
+def test_hash_sees_one_flipped_bit() -> None:
     module = resnet20().module
     before = weights_sha256(module)
     with torch.no_grad():
@@ -53,20 +53,18 @@ def test_hash_sees_one_flipped_bit():
     assert weights_sha256(module) != before
 
 
-def test_weights_of_another_network_name_the_keys(tmp_path: Path):
+def test_weights_of_another_network_name_the_keys(tmp_path: Path) -> None:
     state = state_of(resnet20().module)
     state["extra.weight"] = state.pop("conv1.weight")
     state["linear.weight"] = torch.zeros(7, 64)
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(MismatchError) as caught:
         load(resnet20(), str(tmp_path / "w.safetensors"))
-    assert (
-        "missing: conv1.weight; unexpected: extra.weight; mis-shaped: linear.weight (7, 64) instead of (10, 64)"
-        in str(caught.value)
-    )
+    keys = "missing: conv1.weight; unexpected: extra.weight; mis-shaped: linear.weight (7, 64) instead of (10, 64)"
+    assert keys in str(caught.value)
 
 
-def test_a_refused_file_leaves_the_network_as_it_was(tmp_path: Path):
+def test_a_refused_file_leaves_the_network_as_it_was(tmp_path: Path) -> None:
     source = resnet20()
     before = weights_sha256(source.module)
     save_file({"conv1.weight": torch.zeros(16, 3, 3, 3)}, tmp_path / "w.safetensors")
@@ -75,7 +73,7 @@ def test_a_refused_file_leaves_the_network_as_it_was(tmp_path: Path):
     assert weights_sha256(source.module) == before
 
 
-def test_values_that_are_not_finite_are_refused(tmp_path: Path):
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     state = state_of(resnet20().module)
     state["layer1.0.bn1.weight"][3] = float("nan")
     torch.save(state, tmp_path / "w.pt")
@@ -88,10 +86,10 @@ class Attack:
         return (open, ("pwned.txt", "w"))
 
 
-def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"conv1.weight": Attack()}, tmp_path / "w.pt")
-    with pytest.raises(FileFormatError, match="more than tensors"):
+    with pytest.raises(FileFormatError, match="more than plain tensors"):
         load(resnet20(), "w.pt")
     assert not (tmp_path / "pwned.txt").exists()
 
@@ -106,7 +104,7 @@ def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ("w.pt", b"", FileFormatError),
     ],
 )
-def test_bad_files(tmp_path: Path, name: str, content: bytes | None, error: type[EspalierError]):
+def test_bad_files(tmp_path: Path, name: str, content: bytes | None, error: type[EspalierError]) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(error) as caught:
@@ -114,7 +112,7 @@ def test_bad_files(tmp_path: Path, name: str, content: bytes | None, error: type
     assert "\n" not in str(caught.value)
 
 
-def test_a_pickled_list_is_no_state_dict(tmp_path: Path):
+def test_a_pickled_list_is_no_state_dict(tmp_path: Path) -> None:
     torch.save([torch.zeros(3)], tmp_path / "w.pt")
     with pytest.raises(FileFormatError, match="not a state dict"):
         load(resnet20(), str(tmp_path / "w.pt"))
@@ -133,7 +131,7 @@ def digits() -> Dataset:
 
 
 @pytest.mark.slow
-def test_cached_and_fresh_weights_are_the_same(short_recipe: Path, digits: Dataset):
+def test_cached_and_fresh_weights_are_the_same(short_recipe: Path, digits: Dataset) -> None:
     first, second = load(resnet20(), "auto", digits), load(resnet20(), "auto", digits)
     assert (first.origin, second.origin) == ("trained", "cache")
     assert first.sha256 == second.sha256
@@ -143,7 +141,7 @@ def test_cached_and_fresh_weights_are_the_same(short_recipe: Path, digits: Datas
     assert (third.origin, third.sha256) == ("trained", first.sha256)
 
 
-def test_auto_asks_for_a_file_where_it_has_none(tmp_path: Path):
+def test_auto_asks_for_a_file_where_it_has_none(tmp_path: Path) -> None:
     path = tmp_path / "net.py"
     path.write_text("from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))\n")
     with pytest.raises(InvalidValueError, match="give --weights FILE"):
@@ -163,7 +161,7 @@ def small() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     return module, images, labels
 
 
-def test_training_is_deterministic_and_learns():
+def test_training_is_deterministic_and_learns() -> None:
     hashes = set()
     for disturbance in range(2):
         torch.manual_seed(disturbance)
@@ -178,7 +176,7 @@ class Killed(RuntimeError):
     pass
 
 
-def test_killed_training_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_killed_training_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     recipe, checkpoint = Recipe(epochs=4, batch=16), tmp_path / "c" / "net.checkpoint"
     whole, images, labels = small()
@@ -200,7 +198,7 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage"])
-def test_damaged_checkpoint_is_ignored(tmp_path: Path, content: bytes):
+def test_damaged_checkpoint_is_ignored(tmp_path: Path, content: bytes) -> None:
     checkpoint = tmp_path / "net.checkpoint"
     checkpoint.write_bytes(content)
     hashes = set()
@@ -211,7 +209,7 @@ def test_damaged_checkpoint_is_ignored(tmp_path: Path, content: bytes):
     assert len(hashes) == 1
 
 
-def test_shift_moves_each_image_by_whole_pixels():
+def test_shift_moves_each_image_by_whole_pixels() -> None:
     images = torch.arange(2 * 3 * 6 * 6).reshape(2, 3, 6, 6).float()
     moved = training.shifted(images, 1, torch.Generator().manual_seed(0))
     inner = images[:, :, 2:4, 2:4]
@@ -221,7 +219,7 @@ def test_shift_moves_each_image_by_whole_pixels():
 
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet56"])
-def test_shared_cifar_weights_fit(shared_dir: Path, name: str):
+def test_shared_cifar_weights_fit(shared_dir: Path, name: str) -> None:
     source = build(name, 10)
     loaded = load(source, str(shared_dir / "weights" / f"{name}_cifar10jpeg.safetensors"))
     assert loaded.origin == "file"
@@ -231,6 +229,6 @@ def test_shared_cifar_weights_fit(shared_dir: Path, name: str):
     assert float((guess == images.label_tensor()).float().mean()) > 0.8
 
 
-def test_shared_weights_of_another_depth_do_not_fit(shared_dir: Path):
-    with pytest.raises(MismatchError, match="unexpected: layer1.3"):
+def test_shared_weights_of_another_depth_do_not_fit(shared_dir: Path) -> None:
+    with pytest.raises(MismatchError, match=r"unexpected: layer1\.3"):
         load(resnet20(), str(shared_dir / "weights" / "resnet56_cifar10jpeg.safetensors"))
