@@ -1,0 +1,61 @@
+"""What every searcher is given, and what it hands back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from envs.accuracy.archive import Measurement
+from envs.problem import Problem
+from plan.budget import Budget
+from plan.space import Choices
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When to stop: layer decisions that an agent trains on, measured evaluations, and a time of `time.monotonic`."""
+
+    steps: int
+    evaluations: int
+    deadline: float | None = None
+
+
+class Observer(Protocol):
+    """Learns how a search is going."""
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Is told how far a phase is, in its own units."""
+
+    def record(self, name: str, values: dict[str, float], step: int) -> None:
+        """Is told figures of a phase, at a step of its own counting."""
+
+    def improved(self, best: Measurement) -> None:
+        """Is told the best measured plan that keeps the limits, whenever there is a better one."""
+
+
+class Searcher(Protocol):
+    """Proposes plans for a problem without measuring any."""
+
+    def search(self, problem: Problem, limits: Budget, *, stop: Stop, seed: int, observer: Observer) -> Choices:
+        """Returns legal candidate plans, int16 (N, L, 4), spread over the predicted frontier.
+
+        Args:
+            problem: scores plans as predicted.
+            limits: what the plan finally chosen must keep; candidates may lie on both sides.
+            stop: when to stop.
+            seed: of everything random.
+            observer: is told about progress.
+        """
+
+
+class Silent:
+    """An observer that keeps everything to itself."""
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Does nothing."""
+
+    def record(self, name: str, values: dict[str, float], step: int) -> None:
+        """Does nothing."""
+
+    def improved(self, best: Measurement) -> None:
+        """Does nothing."""

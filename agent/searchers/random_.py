@@ -1,0 +1,46 @@
+"""Random search: legal plans of all strengths, of which the predicted frontier is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.searchers.frontier import predicted_frontier
+from agent.searchers.protocol import Observer, Stop
+from envs.problem import Problem
+from plan.budget import Budget
+from plan.space import UNDECIDED, Choices
+
+PLANS, BATCH = 8192, 1024
+
+
+@dataclass(frozen=True)
+class RandomSearcher:
+    """Draws plans; each has a strength of its own, so that mild ones are among them even in deep networks.
+
+    A plan of strength s leaves a layer dense with probability 1 - s, and draws density and bits from the upper part s
+    of their legal ranges.
+    """
+
+    def search(self, problem: Problem, limits: Budget, *, stop: Stop, seed: int, observer: Observer) -> Choices:
+        """Returns the predicted frontier of 8,192 random plans."""
+        rng = np.random.default_rng(seed)
+        kept = problem.space.start[None]
+        for done in range(0, PLANS, BATCH):
+            observer.progress("search", done, PLANS)
+            kept = predicted_frontier(problem, np.concatenate((kept, self._draw(problem, rng))))
+        observer.progress("search", PLANS, PLANS)
+        return kept
+
+    def _draw(self, problem: Problem, rng: np.random.Generator) -> Choices:
+        space = problem.space
+        strength = rng.random(BATCH)
+        choices = np.full((BATCH, space.n_layers, 4), UNDECIDED, dtype=np.int16)
+        for layer in range(space.n_layers):
+            mask = space.method_mask(choices, layer)
+            methods = np.argmax(rng.random(mask.shape) * mask, axis=1)
+            methods = np.where(rng.random(BATCH) < strength, methods, 0)
+            values = 1.0 - strength[:, None] * rng.random((BATCH, 3))
+            choices[:, layer] = space.from_unit(layer, methods, values, choices)
+        return choices
