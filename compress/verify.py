@@ -51,9 +51,8 @@ def _layer_problems(compressed: Compressed, layer: Layer, record: LayerRecord) -
         matrix = matrix[rows[:, None], columns]
     if matrix.shape != columns.shape:
         return [f"its weights are {matrix.shape[0]} x {matrix.shape[1]}, the plan leaves {columns.shape}"]
-    return _matrix_problems(
-        matrix, layer, record, WeightShape(len(rows), columns.shape[1] // (layer.R * layer.S), layer.R, layer.S)
-    )
+    shape = WeightShape(len(rows), columns.shape[1] // (layer.R * layer.S), layer.R, layer.S)
+    return _matrix_problems(matrix, record, shape)
 
 
 def _matrix_problems(matrix: NDArray[np.float32], record: LayerRecord, shape: WeightShape) -> list[str]:
