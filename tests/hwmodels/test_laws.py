@@ -172,6 +172,26 @@ def test_normalised_energy_is_proportional_to_the_unit(
     )
 
 
+@settings(max_examples=DRAWS)
+@given(data=st.data())
+def test_removed_channels_cost_what_the_smaller_layer_costs(
+    models: dict[str, Accelerator],
+    drawn_layers: st.SearchStrategy[Layer],
+    alone: Callable[[Layer], Network],
+    plans: PlanMaker,
+    data: st.DataObject,
+) -> None:
+    layer, model = data.draw(drawn_layers.filter(lambda drawn: drawn.groups == 1)), models["eyeriss"]
+    assert isinstance(model, Eyeriss)
+    kept = data.draw(st.floats(0.2, 1.0))
+    smaller = replace(layer, K=max(1, round(kept * layer.K)), C=max(1, round(kept * layer.C)))
+    held = model.with_parameters(model.parameters, {layer.name: model.mapping_of(layer)})
+    pruned = held.evaluate(alone(layer), plans(alone(layer), kept=kept))
+    whole = held.evaluate(alone(smaller), plans(alone(smaller)))
+    np.testing.assert_allclose(pruned.energy_pj[0, 1], whole.energy_pj[0, 1], rtol=1e-12)
+    np.testing.assert_allclose(pruned.latency_cycles[0, 1], whole.latency_cycles[0, 1], rtol=1e-12)
+
+
 def test_every_group_of_a_convolution_is_priced(
     models: dict[str, Accelerator], alone: Callable[[Layer], Network], plans: PlanMaker
 ) -> None:
