@@ -24,7 +24,7 @@ class LayerCurves:
     Attributes:
         prune: (M, 32), cost of what is removed at each kept fraction; 0 for dense, 0 where the method is illegal.
         whole: (M,), the same sums over all units.
-        limit: (M,), what removing everything really costs: no cell is worth more.
+        limit: (M,), what removing everything really costs; pruning costs no more.
         rounding: (W,), cost of rounding all weights.
         input_costs: (C,), cost of each input channel over all outputs.
         input_norms, output_norms: (2, C) and (2, K), sums of |w| and of w^2 per channel.
@@ -121,7 +121,7 @@ def with_groups(space: Space, curves: Sequence[LayerCurves]) -> tuple[LayerCurve
                 group = _decided(space, index, method)
                 rank = _ranking(space.network.layers[index], method, own, costs[group])
                 own.prune[position], own.whole[position] = removal_curve(costs[group], rank)
-                own.limit[position] = limits[group] + own.total
+                own.limit[position] = limits[group]
     return tuple(curves)
 
 

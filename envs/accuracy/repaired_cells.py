@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from envs.accuracy.curves import LayerCurves
 from plan.assignment import FloatArray
@@ -18,17 +19,18 @@ LayerError = Callable[[int, Scheme], float]
 FAMILIES = {
     "element": "element",
     "n:m": "element",
-    "kernel": "block",
+    "kernel": "kernel",
     "block-punched": "block",
     "block-row": "block",
     "block-column": "block",
     "channel": "group",
     "filter": "group",
 }
-PRUNED_CELLS = (("element", 0.5), ("element", 0.25), ("block", 0.5), ("group", 0.5))
+PRUNED_CELLS = (("element", 0.5), ("kernel", 0.5), ("block", 0.5), ("group", 0.5))
 """Family and kept fraction of the second-order cells that are repaired per layer, at the widest weights."""
 ROUNDED_CELLS = (0, 2)
 """Positions among a layer's weight widths at which the dense layer is repaired: the narrowest and two above."""
+ROUNDING = "rounding"
 ROUND_PASSES, PRUNE_PASSES = 5, 75
 """Products of moments and weights that one repair takes: rounding and descent, and three masked refits beside."""
 LARGEST_LOG_SCALE = 4.0
@@ -52,7 +54,7 @@ def cells_of(space: Space, layer: int) -> list[Cell]:
     widths = np.flatnonzero(space.weight_bits_legal[layer])
     flops = _product_flops(space.network.layers[layer])
     found = [
-        _cell(space, ("rounding", float(position)), (layer, 0, len(DENSITIES) - 1, int(widths[position])), flops)
+        _cell(space, (ROUNDING, float(position)), (layer, 0, len(DENSITIES) - 1, int(widths[position])), flops)
         for position in ROUNDED_CELLS
         if position < len(widths)
     ]
@@ -114,18 +116,21 @@ class Scales:
 
     logs: Mapping[tuple[str, float], FloatArray]
 
-    def rounding(self, layer: int, widths: Sequence[int], legal: np.ndarray) -> FloatArray:
-        """Returns the factor of every rounding error, (W,), linear between repaired widths in logarithms."""
-        own = np.asarray(widths)[legal]
+    def rounding(self, layer: int, legal: NDArray[np.bool_]) -> FloatArray:
+        """Returns the factor of a layer's rounding errors, (W,).
+
+        Its logarithm is linear between the repaired widths, which stand among the layer's legal ones, bool (W,).
+        """
+        widths = np.flatnonzero(legal)
         known = [
-            (own[position], self.logs["rounding", float(position)][layer])
-            for position in ROUNDED_CELLS
-            if position < len(own) and ("rounding", float(position)) in self.logs
+            (widths[int(at)], logs[layer])
+            for (what, at), logs in self.logs.items()
+            if what == ROUNDING and at < len(widths)
         ]
         if not known:
-            return np.ones(len(widths))
-        at, logs = zip(*known, strict=True)
-        return np.asarray(np.exp(np.interp(widths, at, logs)))
+            return np.ones(len(legal))
+        at, values = zip(*sorted(known), strict=True)
+        return np.asarray(np.exp(np.interp(np.arange(len(legal)), at, values)))
 
     def pruning(self, layer: int, method: Method, curves: LayerCurves, index: int) -> FloatArray:
         """Returns the factor of every pruning cost, (32,).
@@ -136,7 +141,7 @@ class Scales:
         family = FAMILIES.get(method.granularity.kind)
         known = sorted((slot[1], float(logs[layer])) for slot, logs in self.logs.items() if slot[0] == family)
         low = np.log(max(curves.limit[index], 1e-300) / max(curves.whole[index], 1e-300))
-        points = [(0.0, float(np.clip(low, 0.0, LARGEST_LOG_SCALE))), *known, (1.0, 0.0)]
+        points = [(0.0, float(np.clip(low, -LARGEST_LOG_SCALE, LARGEST_LOG_SCALE))), *known, (1.0, 0.0)]
         at, values = zip(*points, strict=True)
         return np.asarray(np.exp(np.interp(DENSITIES, at, values)))
 
@@ -153,11 +158,11 @@ def measured_scales(
         tick: told how many are done.
     """
     ratios: dict[tuple[str, float], FloatArray] = {}
-    for done, cell in enumerate(sorted(cells, key=lambda cell: (cell.layer, cell.slot[0] != "rounding"))):
+    for done, cell in enumerate(sorted(cells, key=lambda cell: (cell.layer, cell.slot[0] != ROUNDING))):
         own = curves[cell.layer]
         logs = ratios.setdefault(cell.slot, np.full(len(curves), np.nan))
         error = layer_error(cell.layer, cell.scheme)
-        if cell.slot[0] == "rounding":
+        if cell.slot[0] == ROUNDING:
             logs[cell.layer] = _log_ratio(error, own.rounding[cell.width])
         else:
             rounded = min(DENSITIES[cell.density] * own.rounding[cell.width], 0.5 * error)
