@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.accuracy.saliency import LayerStatistics, Saliency
+from envs.accuracy.saliency import LayerStatistics, Saliency, over_filters
 from plan.assignment import FloatArray
 from plan.geometry import unit_block
 from plan.layer import Layer, Network
@@ -73,16 +73,11 @@ def _own_curve(saliency: Saliency, method: Method) -> tuple[FloatArray, float]:
     if isinstance(method.granularity, NofM):
         return _n_of_m_curve(saliency, method.granularity, method.algorithm)
     filters, channels, per_position = unit_block(method.granularity)
-    costs = _over_filters(saliency.set_costs(channels, per_position), filters)
+    costs = saliency.unit_costs(filters, channels, per_position)
     if method.algorithm == "second-order":
         return removal_curve(costs, costs)
     norms = saliency.norms(channels, per_position, POWERS[method.algorithm])
-    return removal_curve(costs, _over_filters(norms, filters))
-
-
-def _over_filters(values: FloatArray, filters: int) -> FloatArray:
-    """Returns sums over blocks of outputs, flat; a last block may be smaller."""
-    return np.asarray(np.add.reduceat(values, np.arange(0, len(values), filters), axis=0).ravel())
+    return removal_curve(costs, over_filters(norms, filters))
 
 
 def removal_curve(costs: FloatArray, rank: FloatArray) -> tuple[FloatArray, float]:

@@ -120,6 +120,7 @@ class Saliency:
         self.moment = statistics.moment
         self.half_fisher = statistics.fisher.astype(np.float64) / 2
         strength = np.concatenate([block.diagonal(axis1=1, axis2=2) for block in statistics.moment], axis=1)
+        self._units: dict[tuple[int, int, bool], FloatArray] = {}
         self.alive = strength > DEAD_SHARE * strength.mean(axis=1, keepdims=True)
         weight = statistics.weight.reshape(self.groups, layer.K // self.groups, -1)
         self.weight = np.where(self.alive[:, None], weight, np.float32(0.0))
@@ -159,6 +160,13 @@ class Saliency:
         joined = np.concatenate(costs, axis=1).astype(np.float64)
         joined *= self.half_fisher[:, None]
         return joined.reshape(self.layer.K, -1, self.positions if per_position else 1)
+
+    def unit_costs(self, filters: int, channels: int, per_position: bool) -> FloatArray:
+        """Returns what removing units costs, (units,): blocks of outputs by the sets of `set_costs`."""
+        key = filters, channels, per_position
+        if key not in self._units:
+            self._units[key] = over_filters(self.set_costs(channels, per_position), filters)
+        return self._units[key]
 
     def _whole(self, channels: int) -> bool:
         """Returns whether no set of so many channels is cut by a border between blocks of moments."""
@@ -217,6 +225,13 @@ class Saliency:
         rows = _rounding_errors(self.weight.reshape(self.layer.K, -1), bits)
         per_output = np.repeat(metric, self.layer.K // self.groups) * rows
         return min(float(per_output @ self.half_fisher), self.total)
+
+
+def over_filters(values: FloatArray, filters: int) -> FloatArray:
+    """Returns sums of (K, ...) over blocks of outputs, flat; a last block may be smaller."""
+    if len(values) % filters:
+        return np.asarray(np.add.reduceat(values, np.arange(0, len(values), filters), axis=0).ravel())
+    return np.asarray(values.reshape(-1, filters, *values.shape[1:]).sum(axis=1).ravel())
 
 
 def _rounding_errors(weight: Float32Array, bits: int) -> FloatArray:
