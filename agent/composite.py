@@ -29,15 +29,19 @@ from agent.agent_file import (
     write_agent_file,
 )
 from agent.conditioned_ddpg import ConditionedDDPG
+from agent.decide import decide
 from agent.hyperparameters import Hyperparameters
 from agent.interface import Interface
-from agent.learners import Learners, make_learners
+from agent.learners import make_learners
 from agent.policies import MethodPolicy
 from agent.random_stream import RandomStream
 from agent.rollout import Summary, collect
 from agent.sb3_vec import CompressionVecEnv
 from agent.scoped_logger import ScopedLogger
+from envs.observation import Observer
+from plan.assignment import FloatArray as FloatArray64
 from plan.errors import FileFormatError
+from plan.space import Choices
 
 FloatArray = NDArray[np.float32]
 
@@ -52,6 +56,7 @@ class CompositeAgent(BaseAlgorithm):
         hyper: settings of both learners.
         interface: shapes that the agent was made for.
         learners: PPO and DDPG.
+        figures: what was logged last.
     """
 
     env: CompressionVecEnv | None
@@ -80,6 +85,7 @@ class CompositeAgent(BaseAlgorithm):
         if found is None:
             raise TypeError("CompositeAgent needs an env or an interface")
         self.interface = found
+        self.figures: dict[str, float] = {}
         self._stream = RandomStream(seed)
         self._setup_model()
 
@@ -160,6 +166,7 @@ class CompositeAgent(BaseAlgorithm):
         self.logger.record("rollout/ep_rew_mean", summary.episode_reward)
         self.logger.record("rollout/ep_len_mean", self.interface.layers)
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        self.figures = {name: float(value) for name, value in self.logger.name_to_value.items()}
         self.logger.dump(step=self.num_timesteps)
 
     def _require_env(self) -> CompressionVecEnv:
@@ -186,6 +193,17 @@ class CompositeAgent(BaseAlgorithm):
         if observation.ndim == 1:
             return {"method": decision.methods[0], "values": decision.values[0]}, state
         return {"method": decision.methods, "values": decision.values}, state
+
+    def decide(self, observer: Observer, rates: FloatArray64, *, draws: int = 0) -> Choices:
+        """Returns the plan that the agent makes at every exchange rate, int16 (B, L, 4): a frontier in one batch.
+
+        Args:
+            observer: of the problem to be decided, which may be another than the one trained on.
+            rates: (B,) exchange rates of error against objective, positive.
+            draws: episodes per rate with drawn methods, besides the greedy one; the best of them is returned.
+        """
+        with self._stream:
+            return decide(self.learners, observer, rates, draws=draws)
 
     def _masks(self, observations: FloatArray) -> NDArray[np.bool_]:
         return self.interface.layout.mask_of(torch.as_tensor(observations)).numpy()

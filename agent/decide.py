@@ -7,13 +7,33 @@ import numpy as np
 from agent.learners import Learners
 from envs.episodes import Episodes, Outcome
 from envs.observation import Observer
-from envs.reward import HIGHEST_RATE, LOWEST_RATE
+from envs.reward import HIGHEST_RATE, LOWEST_RATE, potential
 from plan.assignment import FloatArray
+from plan.space import Choices
 
 
 def rate_grid(count: int) -> FloatArray:
     """Returns exchange rates from the lowest to the highest that agents are trained on, equal steps in logarithms."""
     return np.geomspace(LOWEST_RATE, HIGHEST_RATE, count)
+
+
+def decide(learners: Learners, observer: Observer, rates: FloatArray, *, draws: int = 0) -> Choices:
+    """Returns for every exchange rate (B,) the best plan of a greedy episode and of some drawn ones, (B, L, 4)."""
+    best = play(learners, observer, rates)
+    choices, value = best.choices, worth(observer, best)
+    for _ in range(draws):
+        drawn = play(learners, observer, rates, deterministic=False)
+        other = worth(observer, drawn)
+        choices = np.where((other < value)[:, None, None], drawn.choices, choices)
+        value = np.minimum(value, other)
+    return choices
+
+
+def worth(observer: Observer, outcome: Outcome) -> FloatArray:
+    """Returns what finished episodes were to minimise, (B,): relative objective + rate * scaled error."""
+    metrics = outcome.metrics
+    totals = np.column_stack((metrics.costs(), metrics.error))
+    return potential(observer.problem, totals, outcome.rates, observer.hints.error_scale)
 
 
 def play(learners: Learners, observer: Observer, rates: FloatArray, *, deterministic: bool = True) -> Outcome:

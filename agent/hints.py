@@ -42,5 +42,5 @@ class HintLayout:
         Args:
             conditioned: (B, F + M), observations with the chosen method's one-hot code behind them.
         """
-        table = conditioned[:, self.values : self.values + 3 * self.methods].unflatten(1, (self.methods, 3))
+        table = conditioned[:, self.values : self.values + 3 * self.methods].reshape(-1, self.methods, 3)
         return torch.bmm(conditioned[:, None, self.features :], table).squeeze(1)

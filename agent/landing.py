@@ -61,6 +61,10 @@ class Lander:
         self.problem = problem
         self.stepper = stepper
 
+    def with_problem(self, problem: Problem) -> Lander:
+        """Returns a lander for the same space and prices with another calibration."""
+        return Lander(problem, self.stepper)
+
     def land(self, choice: Choices, limits: Budget, *, rounds: int = ROUNDS, exchanges: int = EXCHANGES) -> Landed:
         """Returns a legal plan, int16 (L, 4), moved onto the limits; not feasible if no step leads there."""
         bounds = Bounds.of(self.problem, limits)
@@ -98,10 +102,9 @@ class Lander:
     def _exchange(self, current: Landed, steps: Judged, bounds: Bounds) -> Landed | None:
         """Returns the plan after the best pair of steps, None when none helps."""
         pairs = _pairs(steps, current, bounds)
-        plans = [self.stepper.runs(current.choice, steps.steps, self.stepper.compatible(pair, steps.steps)) for pair in pairs]
-        if not plans:
-            return None
-        return _if_better(self._judge(np.concatenate([runs[-1:] for runs in plans]), bounds), current)
+        chosen = [self.stepper.compatible(pair, steps.steps) for pair in pairs]
+        plans = [self.stepper.runs(current.choice, steps.steps, pair)[-1:] for pair in chosen]
+        return _if_better(self._judge(np.concatenate(plans), bounds), current) if plans else None
 
 
 def _one(metrics: Metrics, plan: int) -> Metrics:

@@ -45,15 +45,14 @@ class Bounds:
     def excess(self, metrics: Metrics) -> FloatArray:
         """Returns by how much plans break the bounds in total, (B,), 0 when all are kept."""
         over = np.maximum(self.use(metrics) - 1.0, 0.0)
-        return np.where(over > TIGHT, over, 0.0).sum(axis=1)
+        return np.asarray(np.where(over > TIGHT, over, 0.0).sum(axis=1))
 
 
 def infeasible(problem: Problem, limits: Budget, nearest: Budget) -> InfeasibleError:
     """Returns the error that names the limits in the way and the nearest plan found."""
-    over = limits.excess(nearest)
-    binding = ", ".join(f"{FLAGS[name]} {getattr(limits, name):g} (nearest plan: {getattr(nearest, name):.4g})" for name in over)
+    binding = ", ".join(f"{FLAGS[name]} {getattr(limits, name):g}" for name in limits.excess(nearest))
     reached = ", ".join(f"{name} {getattr(nearest, name):.4g}" for name in ("drop_points", *COSTS))
     return InfeasibleError(
         f"no plan of {problem.network.name} on {problem.accelerator.name} keeps {binding}; "
-        f"nearest reachable: {reached}; relax that limit"
+        f"the nearest plan has {reached}; raise that limit"
     )

@@ -30,7 +30,7 @@ class RandomStream:
     """Global random state that belongs to one owner; `with stream:` makes it current. May be nested."""
 
     def __init__(self, seed: int) -> None:
-        legacy: Any = np.random.RandomState(seed).get_state(legacy=False)  # noqa: NPY002
+        legacy: Any = np.random.RandomState(seed).get_state(legacy=False)
         self._own: GlobalState = legacy, torch.Generator().manual_seed(seed).get_state()
         self._outer: GlobalState | None = None
         self._depth = 0

@@ -65,7 +65,8 @@ class Stepper:
             rows[:, ACTIVATION_BITS] = choice[layer, ACTIVATION_BITS]
         rows = np.unique(rows, axis=0)
         keep = (rows != choice[layer]).any(axis=1) & ~self._conflicts(choice, layer, rows)
-        return rows[keep]
+        kept: Choices = rows[keep]
+        return kept
 
     def _neighbours(self, own: Choices, layer: int) -> Choices:
         """Returns the legal choices one or two places from a layer's own on one of its grids."""
@@ -78,7 +79,8 @@ class Stepper:
         legal = space.legal[layer, rows[:, METHOD], rows[:, DENSITY]]
         legal &= space.weight_bits_legal[layer, rows[:, WEIGHT_BITS]]
         legal &= space.activation_bits_legal[layer, rows[:, ACTIVATION_BITS]]
-        return rows[legal]
+        found: Choices = rows[legal]
+        return found
 
     def _conflicts(self, choice: Choices, layer: int, rows: Choices) -> NDArray[np.bool_]:
         """Returns which choices would prune a group that its other decider already prunes."""

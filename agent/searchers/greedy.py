@@ -51,4 +51,5 @@ def _step(problem: Problem, stepper: Stepper, plan: Choices) -> Choices | None:
     if not len(gaining):
         return None
     best = gaining[np.argmax(gain[gaining] / np.maximum(error[gaining], LEAST_ERROR))]
-    return stepper.runs(plan, steps, np.array([best]))[0]
+    following: Choices = stepper.runs(plan, steps, np.array([best]))[0]
+    return following

@@ -21,7 +21,6 @@ from agent.searchers.protocol import Observer, Stop
 from envs.problem import Problem
 from plan.assignment import FloatArray
 from plan.budget import Budget
-from plan.errors import InfeasibleError
 from plan.space import ACTIVATION_BITS, Choices
 
 BUDGETS = 16

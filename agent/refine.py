@@ -1,0 +1,162 @@
+"""The measured phase that all searchers share: land, measure, refit, land again, and choose on all images at the end.
+
+Every measurement corrects the map from errors to points. Plans are landed on the drop limit times a pressure: it rises
+while measured plans keep the limits and falls while they break them, so that measurements gather around the limit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from agent.landing import Lander
+from agent.limits import Bounds, infeasible
+from agent.searchers.protocol import Observer
+from agent.steps import Stepper
+from envs.accuracy.archive import Archive, Measurement
+from envs.accuracy.calibration import Calibration
+from envs.problem import Problem
+from plan.budget import Budget
+from plan.space import Choices
+
+RAISE, LOWER = 1.12, 0.88
+GENTLEST, HARDEST = 0.3, 2.0
+NEAREST = 6
+"""Candidates about the target from which landing starts in turn."""
+NUDGES = (1.0, 0.96, 1.04, 0.92, 1.08)
+"""Factors on the landing target that are tried in turn until a plan is new."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What the measured phase may spend: evaluations in the archive on so many images, and a time, or None."""
+
+    images: int
+    evaluations: int
+    deadline: float | None = None
+
+    def over(self, archive: Archive) -> bool:
+        """Returns whether the phase has spent what it may."""
+        late = self.deadline is not None and time.monotonic() >= self.deadline
+        return late or len(archive.on(self.images)) >= self.evaluations
+
+
+def fitted(problem: Problem, archive: Archive, images: int) -> Problem:
+    """Returns the problem with its calibration fitted to every plan measured on so many images."""
+    entries = archive.on(images)
+    errors, drops = [entry.error for entry in entries], [entry.drop_points for entry in entries]
+    return problem.with_calibration(Calibration.fit(errors, drops)) if entries else problem
+
+
+def refine(
+    problem: Problem, archive: Archive, candidates: Choices, limits: Budget, *, measuring: Measuring, observer: Observer
+) -> Problem:
+    """Measures plans around the limits until the evaluations are spent; returns the problem as fitted at the end.
+
+    The plans are in the archive. Nothing is random: the same archive and candidates give the same measurements.
+
+    Args:
+        problem: prices the plans.
+        archive: measures and keeps them.
+        candidates: legal plans, int16 (N, L, 4), from which landing starts.
+        limits: what the plan wanted must keep.
+        measuring: what may be spent.
+        observer: is told of progress and of better plans.
+
+    Raises:
+        InfeasibleError: limits on costs that no plan reaches, whatever its accuracy.
+    """
+    problem = fitted(problem, archive, measuring.images)
+    lander = Lander(problem, Stepper(problem, Bounds.of(problem, limits).limited_costs))
+    _check_reachable(lander, candidates, limits)
+    pressure, turn = 1.0, 0
+    while not measuring.over(archive):
+        lander = lander.with_problem(fitted(problem, archive, measuring.images))
+        best = archive.best(limits, measuring.images)
+        target = replace(limits, drop_points=limits.drop_points * pressure)
+        starts = _starts(lander.problem, candidates, target, best, turn)
+        plan = _new_plan(lander, archive, target, starts, measuring.images)
+        if plan is None:
+            break
+        turn += 1
+        found = archive.evaluate(plan, measuring.images)
+        kept = limits.satisfied_by(found.cost)
+        pressure = float(np.clip(pressure * (RAISE if kept else LOWER), GENTLEST, HARDEST))
+        observer.progress("measure", len(archive.on(measuring.images)), measuring.evaluations)
+        if kept and (best is None or found.objective < best.objective):
+            observer.improved(found)
+    return fitted(problem, archive, measuring.images)
+
+
+def _check_reachable(lander: Lander, candidates: Choices, limits: Budget) -> None:
+    """Raises InfeasibleError when no candidate can be landed on the limits on costs alone."""
+    if not np.isfinite([limits.energy_uj, limits.latency_ms, limits.size_kb]).any():
+        return
+    costs_only = replace(limits, drop_points=np.inf)
+    cheapest = candidates[int(np.argmin(lander.problem.objective_value(lander.problem.evaluate(candidates))))]
+    landed = lander.land(cheapest, costs_only, exchanges=0)
+    if not landed.feasible:
+        raise infeasible(lander.problem, costs_only, landed.metrics.budget(0))
+
+
+def _starts(
+    problem: Problem, candidates: Choices, target: Budget, best: Measurement | None, turn: int
+) -> Iterator[Choices]:
+    """Yields plans to land from: the best measured one every other turn, else a candidate near the target's error."""
+    wanted = Bounds.of(problem, target).upper[0]
+    errors = np.maximum(problem.evaluate(candidates).error, 1e-12)
+    distance = np.abs(np.log(errors / wanted)) if np.isfinite(wanted) else -errors
+    near = np.argsort(distance, kind="stable")[:NEAREST]
+    if best is not None and turn % 2 == 1:
+        yield best.choice
+    for offset in range(len(near)):
+        yield candidates[near[(turn // 2 + offset) % len(near)]]
+
+
+def _new_plan(
+    lander: Lander, archive: Archive, target: Budget, starts: Iterator[Choices], images: int
+) -> Choices | None:
+    """Returns a plan landed on the target, or close to it, that was not measured yet; None when all were."""
+    tried = list(starts)
+    for nudge in NUDGES:
+        nudged = replace(target, drop_points=target.drop_points * nudge)
+        for start in tried:
+            landed = lander.land(start, nudged)
+            if archive.known(landed.choice, images) is None:
+                return landed.choice
+    return None
+
+
+def choose(archive: Archive, limits: Budget, *, search_images: int, all_images: int, finalists: int) -> Measurement:
+    """Returns the cheapest plan whose drop on all validation images, and whose costs, keep the limits.
+
+    The plans that keep the limits on the search images are measured on all of them in the order of their objective,
+    until one keeps them or `finalists` were tried; after them the start plan, whose bits are the baseline's.
+
+    Args:
+        archive: holds the plans measured so far; the finalists' measurements are added to it.
+        limits: to be kept.
+        search_images: images that the search measured on.
+        all_images: all validation images.
+        finalists: at most so many plans are measured again.
+
+    Raises:
+        InfeasibleError: neither a finalist nor the start plan keeps the limits; names the nearest plan.
+    """
+    within = [entry for entry in archive.on(search_images) if limits.satisfied_by(entry.cost)]
+    ordered = sorted(within, key=lambda entry: (entry.objective, entry.drop_points))
+    plans = [entry.choice for entry in ordered[:finalists]] + [archive.problem.space.start]
+    for plan in plans:
+        found = archive.evaluate(plan, all_images)
+        if limits.satisfied_by(found.cost):
+            return found
+    nearest = min(archive.measurements, key=lambda entry: sum(_relative(limits, entry.cost)))
+    raise infeasible(archive.problem, limits, nearest.cost)
+
+
+def _relative(limits: Budget, cost: Budget) -> list[float]:
+    """Returns by which share of itself each broken limit is exceeded."""
+    return [amount / max(getattr(limits, name), 1e-9) for name, amount in limits.excess(cost).items()]

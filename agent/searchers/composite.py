@@ -1,0 +1,69 @@
+"""The composite agent as a searcher: trains on the proxy at all exchange rates, then decides over a grid of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+
+from agent.callbacks import Checkpoints, Deadline, Reports
+from agent.composite import CompositeAgent
+from agent.decide import rate_grid
+from agent.hyperparameters import Hyperparameters
+from agent.sb3_vec import CompressionVecEnv
+from agent.searchers.frontier import predicted_frontier
+from agent.searchers.protocol import Observer, Stop
+from envs.problem import Problem
+from plan.budget import Budget
+from plan.space import Choices
+
+ENVS = 64
+CHECKPOINTS = 10
+"""Times that the agent is saved during its training."""
+AGENT_FILE = "agent.zip"
+RATES, DRAWS = 96, 8
+"""Exchange rates of the final decisions, and episodes per rate with drawn methods besides the greedy one."""
+
+
+@dataclass(frozen=True)
+class CompositeSearcher:
+    """Trains a `CompositeAgent` and lets it decide.
+
+    Attributes:
+        hyper: of the agent.
+        folder: where `agent.zip` is kept up to date, and from where an interrupted training continues; None keeps
+            nothing.
+        tensorboard: where TensorBoard's events go, None for nowhere.
+    """
+
+    hyper: Hyperparameters = field(default_factory=Hyperparameters)
+    folder: Path | None = None
+    tensorboard: Path | None = None
+
+    def search(self, problem: Problem, limits: Budget, *, stop: Stop, seed: int, observer: Observer) -> Choices:
+        """Returns the predicted frontier of the trained agent's plans over all exchange rates."""
+        env = CompressionVecEnv(problem, ENVS, seed)
+        agent = self._agent(env, seed)
+        remaining = stop.steps - agent.num_timesteps
+        if remaining > 0:
+            callbacks = self._callbacks(stop, observer)
+            agent.learn(remaining, CallbackList(callbacks), reset_num_timesteps=agent.num_timesteps == 0)
+        plans = agent.decide(env.core.observer, rate_grid(RATES), draws=DRAWS)
+        return predicted_frontier(problem, np.concatenate((problem.space.start[None], plans)))
+
+    def _agent(self, env: CompressionVecEnv, seed: int) -> CompositeAgent:
+        """Returns the agent that an interrupted training left, else a new one."""
+        log = None if self.tensorboard is None else str(self.tensorboard)
+        if self.folder is not None and (self.folder / AGENT_FILE).is_file():
+            return CompositeAgent.load(self.folder / AGENT_FILE, env, tensorboard_log=log)
+        return CompositeAgent(env, seed=seed, hyper=self.hyper, tensorboard_log=log)
+
+    def _callbacks(self, stop: Stop, observer: Observer) -> list[BaseCallback]:
+        callbacks: list[BaseCallback] = [Reports(observer, stop.steps)]
+        if self.folder is not None:
+            callbacks.append(Checkpoints(self.folder / AGENT_FILE, max(stop.steps // CHECKPOINTS, 1)))
+        if stop.deadline is not None:
+            callbacks.append(Deadline(stop.deadline))
+        return callbacks
