@@ -21,14 +21,16 @@ from hwmodels.geometry import GroupShape, effective_groups, group_shape, layer_c
 from hwmodels.mapping import LevelUnits, Mapper, MappingPolicy, choose
 from hwmodels.precision import MacEnergy, mac_energy_pj, psum_bits
 from hwmodels.prepared import PreparedNetworks
-from hwmodels.sparsity import RunLengthCode, active_fraction, coded_bits
+from hwmodels.sparsity import RunLengthCode, Skipping, active_fraction, coded_bits, skipping_cycles
 from plan.assignment import Assignment
 from plan.capabilities import Capabilities
 from plan.errors import InvalidValueError
 from plan.layer import Layer, Network
+from plan.scheme import GRANULARITIES
 
 FloatArray = NDArray[np.float64]
 PSUM_SPAD_ACCESSES = 2.0
+RANDOM_KINDS = [list(GRANULARITIES).index(kind) for kind in ("element", "kernel")]
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class EyerissParameters:
     row_words: int
     mapping_weight_bits: int
     mapping_input_bits: int
+    skipping: Skipping | None = None
 
     @property
     def link_bits_per_cycle(self) -> float:
@@ -179,7 +182,11 @@ class Eyeriss:
         counts = count(prepared.tiling, _extent(prepared, assignment))
         widths = self._widths(assignment)
         traffic = self._traffic(prepared, counts, widths, assignment)
-        latency = self._latency(prepared, counts, traffic)
+        latency = (
+            self._gating_latency(prepared, counts, traffic)
+            if self.parameters.skipping is None
+            else self._skipping_latency(self.parameters.skipping, prepared, assignment, traffic)
+        )
         return Cost(
             energy_parts_pj=self._energy(view, traffic, widths, latency),
             latency_parts_cycles=latency,
@@ -261,7 +268,7 @@ class Eyeriss:
         }
         return Traffic(bits=bits, active_macs=active)
 
-    def _latency(self, prepared: Prepared, counts: Counts, traffic: Traffic) -> dict[str, FloatArray]:
+    def _gating_latency(self, prepared: Prepared, counts: Counts, traffic: Traffic) -> dict[str, FloatArray]:
         """Returns cycles per image: processing, where the filter link cannot keep up a stall, then feature maps.
 
         Feature-map traffic to DRAM does not overlap with processing (chip); filters do, but cannot outrun the link.
@@ -276,6 +283,31 @@ class Eyeriss:
             "compute": compute / images,
             "load": (load + feature_maps) / images,
             "stall": (stall + np.maximum(behind, 0.0)) / images,
+        }
+
+    def _skipping_latency(
+        self, skipping: Skipping, prepared: Prepared, assignment: Assignment, traffic: Traffic
+    ) -> dict[str, FloatArray]:
+        """Returns cycles per image of an array that skips zeros: processing, and what its links take longer."""
+        array, images, extent = self.parameters.array, float(self.parameters.images), _extent(prepared, assignment)
+        random = np.isin(assignment.granularity, RANDOM_KINDS)
+        compute = skipping_cycles(
+            skipping,
+            elements=array.rows * array.columns,
+            macs=extent.groups * extent.filters * extent.channels * extent.kernel * extent.positions,
+            nonzero_inputs=1.0 - prepared.zero_in,
+            random_density=np.where(random, assignment.weight_density, 1.0),
+            static_density=np.where(random, 1.0, assignment.weight_density),
+            filters=extent.filters,
+            sums_per_element=array.psum_spad_words,
+        )
+        dram = traffic.bits["dram", "weights"] + traffic.bits["dram", "inputs"] + traffic.bits["dram", "outputs"]
+        delivery = traffic.bits["glb", "weights"] / skipping.weight_bits_per_cycle
+        longest = np.maximum(dram / self.parameters.link_bits_per_cycle, delivery)
+        return {
+            "compute": compute / images,
+            "load": np.zeros_like(compute),
+            "stall": np.maximum(longest - compute, 0.0) / images,
         }
 
     def _energy(

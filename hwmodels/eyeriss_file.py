@@ -12,7 +12,7 @@ from hwmodels.eyeriss import Extensions, Eyeriss, EyerissParameters, JouleCosts
 from hwmodels.mapping import OBJECTIVES, POLICIES, LevelUnits
 from hwmodels.precision import MacEnergy
 from hwmodels.schema import Field, Schema, amount, one_of, size
-from hwmodels.sparsity import RunLengthCode
+from hwmodels.sparsity import RunLengthCode, Skipping
 
 SCHEMA: Schema = {
     "array": {
@@ -57,6 +57,11 @@ SCHEMA: Schema = {
         "activation_bits": Field("int", 1, capability_file.WIDEST_BITS),
     },
     "capabilities": capability_file.SECTION,
+}
+
+SKIPPING_SCHEMA: Schema = {
+    **SCHEMA,
+    "skipping": {"macs_per_pe_count": size(1024), "weight_bits_per_cycle": amount(1e-3, 1e9)},
 }
 
 
@@ -111,7 +116,15 @@ def _parameters(content: Mapping[str, Any]) -> EyerissParameters:
         row_words=mapping["row_words"],
         mapping_weight_bits=mapping["weight_bits"],
         mapping_input_bits=mapping["activation_bits"],
+        skipping=_skipping(content),
     )
+
+
+def _skipping(content: Mapping[str, Any]) -> Skipping | None:
+    section = content.get("skipping")
+    if section is None:
+        return None
+    return Skipping(section["macs_per_pe_count"], float(section["weight_bits_per_cycle"]))
 
 
 def _array(content: Mapping[str, Any]) -> PeArray:

@@ -31,6 +31,9 @@ class Model:
 
 MODELS: Registry[Model] = Registry("hardware model")
 MODELS.register("row_stationary", Model(eyeriss_file.SCHEMA, eyeriss_file.conflicts, eyeriss_file.build))
+MODELS.register(
+    "sparse_row_stationary", Model(eyeriss_file.SKIPPING_SCHEMA, eyeriss_file.conflicts, eyeriss_file.build)
+)
 MODELS.register("systolic", Model(systolic_file.SCHEMA, systolic_file.conflicts, systolic_file.build))
 
 
