@@ -65,8 +65,8 @@ def skipping_cycles(
 
     The slowest of P elements does n (rho + sqrt(2 ln P / n) sqrt(rho (1 - rho))) of its n MACs when a fraction rho is
     left at random, and n at most (the square root is held at its largest value above rho = 1/2, so that fewer MACs
-    never take longer). An element reads every nonzero input even when all its weights are zero. With a single filter, as in
-    depthwise layers, there is neither skipping nor a second MAC.
+    never take longer). An element reads every nonzero input even when all its weights are zero. With a single filter,
+    as in depthwise layers, there is neither skipping nor a second MAC.
 
     Args:
         skipping: the datapath.
