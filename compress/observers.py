@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,15 +14,12 @@ from torch import Tensor, fx, nn
 
 from compress.modules import weight_layers
 from compress.moments import MomentSum
-from compress.quantize import ActivationRange, fake_quantised
 from networks.trace import TracedNetwork
 
 FORWARD_BATCH = 64
 BACKWARD_BATCH = 32
 BACKWARD_IMAGES = 256
 VALUES_PER_TENSOR = 1 << 18
-NOISE_VALUES = 3.2e7
-"""Activation values (over all tensors) on which rounding noise is weighed by gradients."""
 
 Progress = Callable[[str, int, int], None]
 TensorCallback = Callable[[str, Tensor], Tensor]
@@ -30,20 +27,22 @@ TensorCallback = Callable[[str, Tensor], Tensor]
 
 @dataclass
 class TensorNotes:
-    """Values, zeros and size of one stored activation tensor."""
+    """A sample of one stored activation tensor's values, its zeros, size and limits."""
 
     values: list[NDArray[np.float32]] = field(default_factory=list)
     zeros: int = 0
     count: int = 0
+    low: float = 0.0
+    high: float = 0.0
 
     def add(self, tensor: Tensor, wanted: int) -> None:
         """Counts zeros and keeps evenly spaced values."""
         flat = tensor.detach().reshape(-1)
+        low, high = torch.aminmax(flat)
+        self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
         self.zeros += flat.numel() - int(torch.count_nonzero(flat))
         self.count += flat.numel()
-        step = max(1, flat.numel() // max(1, wanted))
-        step += 1 - step % 2  # odd, so that a power-of-two image width does not alias with it
-        self.values.append(flat[::step].numpy().copy())
+        self.values.append(flat[:: spacing(flat.numel(), wanted)].numpy().copy())
 
     def sample(self) -> NDArray[np.float32]:
         """Returns the kept values."""
@@ -53,6 +52,30 @@ class TensorNotes:
     def zero_fraction(self) -> float:
         """Share of exact zeros, in [0, 1]."""
         return self.zeros / max(1, self.count)
+
+
+def spacing(size: int, wanted: int) -> int:
+    """Returns the step that leaves about `wanted` of `size` values; odd, so as not to alias with image widths."""
+    step = max(1, size // max(1, wanted))
+    return step + 1 - step % 2
+
+
+@dataclass
+class GradientNotes:
+    """A sample of one tensor's values with the squared gradient of the loss there, and how much it stands for."""
+
+    values: list[NDArray[np.float32]] = field(default_factory=list)
+    squares: list[NDArray[np.float32]] = field(default_factory=list)
+    count: int = 0
+
+    def sample(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Returns the kept values and squared gradients."""
+        return np.concatenate(self.values), np.concatenate(self.squares)
+
+    def sum_of_squares(self, images: int) -> float:
+        """Returns the squared gradients summed over the tensor, per image."""
+        squares = np.concatenate(self.squares)
+        return float(squares.mean(dtype=np.float64)) * self.count / max(1, images)
 
 
 @dataclass
@@ -121,31 +144,32 @@ def _watch_inputs(module: nn.Module, sums: MomentSum) -> torch.utils.hooks.Remov
 
 @dataclass
 class Sensitivities:
-    """fisher: per layer float32 (K,); activation_error: tensor name -> float64 (bits,)."""
+    """fisher: per layer float32 (K,); tensors: notes by tensor name; images: how many were seen."""
 
     fisher: list[NDArray[np.float32]]
-    activation_error: dict[str, NDArray[np.float64]]
+    tensors: dict[str, GradientNotes]
+    images: int
 
 
 class BackwardPass:
     """Collects squared gradients of the loss, labels drawn from the network's own predictions.
 
-    Source: the empirical Fisher with model labels, an unbiased estimate of the Gauss-Newton matrix of cross entropy
+    Source: the Fisher information with model labels, an unbiased estimate of the Gauss-Newton matrix of cross entropy
     (Kunstner et al., arXiv 1905.12558, section 2).
     """
 
-    def __init__(self, traced: TracedNetwork, ranges: Mapping[str, tuple[ActivationRange, ...]], seed: int) -> None:
+    def __init__(self, traced: TracedNetwork, seed: int) -> None:
         self.traced = traced
-        self.ranges = ranges
         self.generator = torch.Generator().manual_seed(seed)
         self.fisher = [torch.zeros(layer.K, dtype=torch.float64) for layer in traced.network.layers]
-        self.noise = {name: torch.zeros(len(found), dtype=torch.float64) for name, found in ranges.items()}
-        self.noisy = True
+        self.tensors = {name: GradientNotes() for name in traced.tensor_nodes}
+        self.wanted = 0
 
     def run(self, images: Tensor, progress: Progress) -> Sensitivities:
         """Returns the sensitivities, per image."""
         images = images[:BACKWARD_IMAGES]
-        noisy_images = self._noisy_images(images)
+        count = images.shape[0]
+        self.wanted = -(-VALUES_PER_TENSOR * min(BACKWARD_BATCH, count) // count)
         modules = weight_layers(self.traced.module, self.traced)
         hooks = [_watch_gradient(module, total) for module, total in zip(modules, self.fisher, strict=True)]
         watcher = Watcher(self.traced, self._watch)
@@ -153,25 +177,15 @@ class BackwardPass:
         try:
             for parameter in trained:
                 parameter.requires_grad_(False)
-            for start in range(0, images.shape[0], BACKWARD_BATCH):
-                self.noisy = start < noisy_images
+            for start in range(0, count, BACKWARD_BATCH):
                 self._backward(watcher, images[start : start + BACKWARD_BATCH])
-                progress("sensitivity", min(start + BACKWARD_BATCH, images.shape[0]), images.shape[0])
+                progress("sensitivity", min(start + BACKWARD_BATCH, count), count)
         finally:
             for parameter in trained:
                 parameter.requires_grad_(True)
             for hook in hooks:
                 hook.remove()
-        used = min(images.shape[0], -(-noisy_images // BACKWARD_BATCH) * BACKWARD_BATCH)
-        return Sensitivities(
-            [(total / images.shape[0]).float().numpy() for total in self.fisher],
-            {name: (0.5 * total / used).numpy() for name, total in self.noise.items()},
-        )
-
-    def _noisy_images(self, images: Tensor) -> int:
-        layers = self.traced.network.layers
-        values = sum(layer.C * layer.H * layer.W for layer in layers)
-        return max(1, min(images.shape[0], int(NOISE_VALUES / max(1, values))))
+        return Sensitivities([(total / count).float().numpy() for total in self.fisher], self.tensors, count)
 
     def _backward(self, watcher: Watcher, images: Tensor) -> None:
         with torch.enable_grad():
@@ -183,17 +197,16 @@ class BackwardPass:
             torch.autograd.backward(loss)
 
     def _watch(self, name: str, value: Tensor) -> Tensor:
-        if not self.noisy or not value.requires_grad:
-            return value
-        before = value.detach().clone()
+        notes = self.tensors[name]
+        step = spacing(value.numel(), self.wanted)
+        before = value.detach().reshape(-1)[::step].numpy().copy()
 
-        def weigh(gradient: Tensor) -> None:
-            squared = gradient.square()
-            for i, chosen in enumerate(self.ranges[name]):
-                noise = (fake_quantised(before, chosen) - before).square_()
-                self.noise[name][i] += float((noise * squared).sum(dtype=torch.float64))
+        def add(gradient: Tensor) -> None:
+            notes.values.append(before)
+            notes.squares.append(gradient.reshape(-1)[::step].square().numpy().copy())
+            notes.count += gradient.numel()
 
-        value.register_hook(weigh)  # type: ignore[no-untyped-call]
+        value.register_hook(add)  # type: ignore[no-untyped-call]
         return value
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compress.observers import BackwardPass, ForwardPass, LayerNotes, TensorNotes
-from compress.quantize import ActivationRange, activation_range, histogram
+from compress.observers import BackwardPass, ForwardPass, GradientNotes, LayerNotes, TensorNotes
+from compress.quantize import ActivationRange, activation_range, expected_error, histogram
 from networks.trace import TracedNetwork
 from plan.errors import FileFormatError, InvalidValueError
 
@@ -102,27 +102,47 @@ def profile(
     if calibration_images.dim() != 4 or calibration_images.shape[0] == 0:
         raise InvalidValueError(f"calibration images have shape {tuple(calibration_images.shape)}, (N, 3, H, W) needed")
     layers, tensors = ForwardPass(traced, seed).run(calibration_images, progress)
-    ranges = {name: _ranges(notes) for name, notes in tensors.items()}
-    backward = BackwardPass(traced, ranges, seed).run(calibration_images, progress)
+    backward = BackwardPass(traced, seed).run(calibration_images, progress)
     network = traced.network
+    rounding = {name: _rounding(notes, backward.tensors[name], backward.images) for name, notes in tensors.items()}
     readers = {layer.input_tensor: index for index, layer in reversed(list(enumerate(network.layers)))}
     entries = []
-    for index, (layer, notes) in enumerate(zip(network.layers, layers, strict=True)):
+    for index, (layer, seen) in enumerate(zip(network.layers, layers, strict=True)):
         first = readers[layer.input_tensor] == index
-        error = backward.activation_error[layer.input_tensor] if first else np.zeros(len(ACTIVATION_BITS))
-        entries.append(_layer_profile(notes, backward.fisher[index], error))
+        error = rounding[layer.input_tensor].error if first else np.zeros(len(ACTIVATION_BITS))
+        entries.append(_layer_profile(seen, backward.fisher[index], error))
     return Profile(
         layers=tuple(entries),
         zero_in=np.array([tensors[layer.input_tensor].zero_fraction for layer in network.layers]),
         zero_out=np.array([_zeros(tensors, layer.output_tensor) for layer in network.layers]),
-        activation_ranges={name: np.array([(r.scale, r.zero_point) for r in found]) for name, found in ranges.items()},
+        activation_ranges={name: found.ranges for name, found in rounding.items()},
         calibration_sha256=images_sha256(calibration_images),
     )
 
 
-def _ranges(notes: TensorNotes) -> tuple[ActivationRange, ...]:
-    centres, counts = histogram(notes.sample())
-    return tuple(activation_range(centres, counts, bits) for bits in ACTIVATION_BITS)
+@dataclass(frozen=True)
+class _Rounding:
+    """ranges: float64 (bits, 2), scale and zero point; error: float64 (bits,), expected loss increase per image."""
+
+    ranges: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+
+def _rounding(values: TensorNotes, gradients: GradientNotes, images: int) -> _Rounding:
+    """Returns ranges of least plain squared error, and what they cost with every value's squared gradient.
+
+    Ranges chosen by the cost itself were no better on ResNet-20 and lean on few images.
+    """
+    limits = (values.low, values.high)
+    sample = values.sample()
+    plain = histogram(sample, np.ones_like(sample), limits=limits)
+    weighted = histogram(*gradients.sample(), limits=limits)
+    found = [activation_range(plain, bits) for bits in ACTIVATION_BITS]
+    scale = 0.5 * gradients.sum_of_squares(images)
+    return _Rounding(
+        np.array([(chosen.scale, chosen.zero_point) for chosen in found]),
+        np.array([scale * expected_error(weighted, chosen) for chosen in found]),
+    )
 
 
 def _zeros(tensors: dict[str, TensorNotes], name: str | None) -> float:

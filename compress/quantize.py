@@ -62,26 +62,49 @@ class ActivationRange:
         return int(2**self.bits - 1)
 
 
-def histogram(sample: NDArray[np.float32], bins: int = 2048) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns bin centres and counts of the non-zero values (zero is always exact), both (bins,)."""
-    values = sample[sample != 0].astype(np.float64)
-    if values.size == 0:
-        return np.zeros(1), np.zeros(1)
-    counts, edges = np.histogram(values, bins=bins)
-    return (edges[:-1] + edges[1:]) / 2, counts.astype(np.float64)
+@dataclass(frozen=True)
+class Histogram:
+    """Non-zero values of a tensor (zero is always exact): bin centres and the weight in each bin, float64 (bins,)."""
+
+    centres: NDArray[np.float64]
+    weights: NDArray[np.float64]
 
 
-def activation_range(centres: NDArray[np.float64], counts: NDArray[np.float64], bits: int) -> ActivationRange:
-    """Returns the range of least squared error for a histogram of values, by grid search over clipping points."""
-    low, high = min(0.0, float(centres.min())), max(0.0, float(centres.max()))
+def histogram(
+    values: NDArray[np.float32], weights: NDArray[np.float32], *, limits: tuple[float, float], bins: int = 2048
+) -> Histogram:
+    """Returns the histogram of a sample, its weights (all zeros included) summing to one.
+
+    Args:
+        values: (N,)
+        weights: (N,) non-negative
+        limits: smallest and largest value of the tensor
+        bins: their number
+    """
+    low, high = limits
+    if high <= low:
+        return Histogram(np.zeros(1), np.zeros(1))
+    counts, edges = np.histogram(values, bins=bins, range=limits, weights=weights * (values != 0))
+    total = max(float(weights.sum(dtype=np.float64)), 1e-30)
+    return Histogram((edges[:-1] + edges[1:]) / 2, counts.astype(np.float64) / total)
+
+
+def expected_error(found: Histogram, chosen: ActivationRange) -> float:
+    """Returns the weighted mean squared error of rounding the values of a histogram."""
+    return float(found.weights @ (found.centres - rounded(found.centres, chosen)) ** 2)
+
+
+def activation_range(found: Histogram, bits: int) -> ActivationRange:
+    """Returns the range of least expected error for a histogram of values, by grid search over clipping points."""
+    low, high = min(0.0, float(found.centres.min())), max(0.0, float(found.centres.max()))
     if high - low <= 0:
         return ActivationRange(bits, 1.0, 0)
-    found, least = ActivationRange(bits, 1.0, 0), np.inf
+    best, least = ActivationRange(bits, 1.0, 0), np.inf
     for candidate in _candidate_ranges(low, high, bits):
-        error = float(counts @ (centres - rounded(centres, candidate)) ** 2)
+        error = expected_error(found, candidate)
         if error < least:
-            found, least = candidate, error
-    return found
+            best, least = candidate, error
+    return best
 
 
 def _candidate_ranges(low: float, high: float, bits: int) -> list[ActivationRange]:

@@ -23,12 +23,12 @@ from compress.quantize import weight_levels, weight_scales
 from compress.solver import Grid, descend, masked_least_squares, quadratic_error, round_in_order
 from plan.errors import MismatchError
 from plan.layer import Layer
-from plan.scheme import STRUCTURED, Dense, Granularity, Method, NofM
+from plan.scheme import STRUCTURED, Dense, Method
 
 BoolArray = NDArray[np.bool_]
 ITERATIONS, ROUGH_ITERATIONS = 24, 8
 """Conjugate-gradient steps of the last refit, and of those between the rounds of a growing mask."""
-FISHER_FLOOR = 0.01
+FISHER_FLOOR = 0.1
 """Share of a layer's mean Fisher information that every output has at least when weights compete across outputs."""
 
 
@@ -53,7 +53,7 @@ class RepairOptions:
     """
 
     update: bool = True
-    rounds: int = 3
+    rounds: int = 6
     passes: int = 2
 
 
@@ -136,13 +136,15 @@ class LayerRepair:
             return mask, self._solve(weight, mask, problem)
         cut = partition(granularity, left.shape)
         current = weight
-        steps = _steps(granularity, request.density, self.options.rounds)
-        for i, (units, density) in enumerate(steps):
+        rounds = self.options.rounds
+        for step in range(1, rounds + 1):
             scores = self._costs(current, left, cut, problem)
-            kept = select(scores, granularity=units, cut=cut, shape=left.shape, density=density)
+            share = 1 - (1 - step / rounds) ** 2
+            kept = select(
+                scores, granularity=granularity, cut=cut, shape=left.shape, density=request.density, share=share
+            )
             mask = left.spread(torch.from_numpy(kept))
-            last = i == len(steps) - 1
-            current = self._solve(weight, mask, problem, ITERATIONS if last else ROUGH_ITERATIONS)
+            current = self._solve(weight, mask, problem, ITERATIONS if step == rounds else ROUGH_ITERATIONS)
         return mask, current
 
     def _mask_of(self, request: Request, left: _Left, weight: Tensor) -> Tensor:
@@ -221,17 +223,6 @@ class LayerRepair:
         for block in problem.blocks:
             importance[:, block.columns] = block.factors.moment.diagonal(dim1=-2, dim2=-1)
         return importance.repeat_interleave(self.layer.K // self.groups, 0) if self.groups > 1 else importance
-
-
-def _steps(granularity: Granularity, density: float, rounds: int) -> list[tuple[Granularity, float]]:
-    """Returns the growing masks on the way to a density: what is kept in each round."""
-    if isinstance(granularity, NofM):
-        kept = range(granularity.m - 1, granularity.n_keep - 1, -1)
-        every: list[tuple[Granularity, float]] = [(NofM(n, granularity.m), n / granularity.m) for n in kept]
-        return every or [(granularity, 1.0)]
-    shares = [1 - (1 - (step + 1) / rounds) ** 2 for step in range(rounds - 1)]
-    steps: list[tuple[Granularity, float]] = [(granularity, 1 - (1 - density) * share) for share in shares]
-    return [*steps, (granularity, density)]
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,13 @@ def best_of_every(scores: ScoreArray, shape: WeightShape, granularity: NofM) -> 
 
 
 def select(
-    scores: ScoreArray, *, granularity: Granularity, cut: Partition, shape: WeightShape, density: float
+    scores: ScoreArray,
+    *,
+    granularity: Granularity,
+    cut: Partition,
+    shape: WeightShape,
+    density: float,
+    share: float = 1.0,
 ) -> BoolArray:
     """Returns the weight mask (rows, columns), True = kept.
 
@@ -51,7 +57,11 @@ def select(
         cut: the granularity's partition of the tensor
         shape: the tensor's shape
         density: kept fraction of the units, met exactly as `kept_count`; n:m keeps n of every m whatever it says
+        share: part of the removals that is made, 1 = all, less on the way there; the cheapest come first
     """
     if isinstance(granularity, NofM):
-        return best_of_every(scores, shape, granularity)
-    return cut.expand(best(scores, kept_count(density, cut.units)))
+        keep = best_of_every(scores, shape, granularity)
+        made = round(share * int(keep.size - keep.sum()))
+        return best(np.where(keep, np.inf, scores), keep.size - made)
+    removed = round(share * (cut.units - kept_count(density, cut.units)))
+    return cut.expand(best(scores, cut.units - removed))
