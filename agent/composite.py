@@ -30,6 +30,7 @@ from agent.agent_file import (
 )
 from agent.conditioned_ddpg import ConditionedDDPG
 from agent.decide import decide
+from agent.elite import Elite
 from agent.hyperparameters import Hyperparameters
 from agent.interface import Interface
 from agent.learners import make_learners
@@ -57,6 +58,7 @@ class CompositeAgent(BaseAlgorithm):
         interface: shapes that the agent was made for.
         learners: PPO and DDPG.
         figures: what was logged last.
+        elite: the best plans met in training, on the problem trained on.
     """
 
     env: CompressionVecEnv | None
@@ -86,6 +88,7 @@ class CompositeAgent(BaseAlgorithm):
             raise TypeError("CompositeAgent needs an env or an interface")
         self.interface = found
         self.figures: dict[str, float] = {}
+        self.elite = Elite(self.interface.layers)
         self._stream = RandomStream(seed)
         self._setup_model()
 
@@ -135,6 +138,7 @@ class CompositeAgent(BaseAlgorithm):
                 if summary is None:
                     break
                 iteration += 1
+                self._remember(env, summary)
                 self._train(summary)
                 if log_interval and iteration % log_interval == 0:
                     self._log(summary)
@@ -153,6 +157,12 @@ class CompositeAgent(BaseAlgorithm):
             return None
         callback.on_rollout_end()
         return summary
+
+    def _remember(self, env: CompressionVecEnv, summary: Summary) -> None:
+        """Adds the plans of a rollout to the best ones met."""
+        for outcome in summary.outcomes:
+            objective = env.core.problem.objective_value(outcome.metrics)
+            self.elite.add(outcome.choices, objective, outcome.metrics.error)
 
     def _train(self, summary: Summary) -> None:
         """Lets PPO and then DDPG learn, unless frozen."""
@@ -219,6 +229,7 @@ class CompositeAgent(BaseAlgorithm):
             "env_random": None if self.env is None else self.env.random_state(),
         }
         arrays = {f"random_{name}": value for name, value in self._stream.arrays().items()}
+        arrays |= {"elite_choices": self.elite.choices, "elite_scores": self.elite.scores}
         content = AgentFile(header, tensors_of(self.learners), {**arrays, **replay_of(self.learners)})
         write_agent_file(Path(path), content)
 
@@ -253,6 +264,7 @@ class CompositeAgent(BaseAlgorithm):
             restore_replay(self.learners, content.arrays)
             names = [name for name in content.arrays if name.startswith("random_")]
             self._stream.restore({name.removeprefix("random_"): content.arrays[name] for name in names})
+            self.elite.choices, self.elite.scores = content.arrays["elite_choices"], content.arrays["elite_scores"]
             self.num_timesteps = header["num_timesteps"]
             self.ppo._n_updates, self.ddpg._n_updates = header["updates"]["ppo"], header["updates"]["ddpg"]
         except (KeyError, RuntimeError, ValueError) as error:

@@ -10,6 +10,8 @@ from stable_baselines3 import DDPG
 from stable_baselines3.common.utils import polyak_update
 from torch.nn import functional
 
+from agent.hints import HintLayout
+
 Conditioner = Callable[[torch.Tensor], torch.Tensor]
 """Turns observations (B, F) into conditioned ones (B, F + M) by drawing a method for each from the current policy."""
 
@@ -21,13 +23,16 @@ class ConditionedDDPG(DDPG):
 
     Attributes:
         conditioner: draws the next method; must be set before training.
-        features: length of an observation without its method.
+        layout: where observations hold the hints.
+        anchor: weight of the squared distance from the hinted actions in the actor's loss; without it the actor
+            follows the critic's errors away from them.
         actor_starts: gradient steps of the critic alone before the actor moves.
         max_grad_norm: gradients of either network are clipped to this norm.
     """
 
     conditioner: Conditioner
-    features: int
+    layout: HintLayout
+    anchor: float = 0.0
     actor_starts: int = 0
     max_grad_norm: float = 1.0
 
@@ -47,17 +52,24 @@ class ConditionedDDPG(DDPG):
             raise RuntimeError("the model was not set up")
         data = self.replay_buffer.sample(batch_size)
         with torch.no_grad():
-            following = self.conditioner(data.next_observations[:, : self.features])
+            following = self.conditioner(data.next_observations[:, : self.layout.features])
             next_value = self.critic_target(following, self.actor_target(following))[0]
             target = data.rewards + (1 - data.dones) * self.gamma * next_value
         critic_loss = functional.smooth_l1_loss(self.critic(data.observations, data.actions)[0], target)
         self._descend(critic_loss, self.critic)
-        actor_loss = -self.critic.q1_forward(data.observations, self.actor(data.observations)).mean()
+        actions = self.actor(data.observations)
+        actor_loss = self.anchor * self._distance(data.observations, actions)
+        actor_loss = actor_loss - self.critic.q1_forward(data.observations, actions).mean()
         if self._n_updates > self.actor_starts:
             self._descend(actor_loss, self.actor)
         polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
         polyak_update(self.actor.parameters(), self.actor_target.parameters(), self.tau)
         return critic_loss.item(), actor_loss.item()
+
+    def _distance(self, observations: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """Returns the mean squared distance of actions from the hinted ones."""
+        hinted = 2 * self.layout.values_of(observations) - 1
+        return (actions - hinted).square().sum(dim=1).mean()
 
     def _descend(self, loss: torch.Tensor, network: torch.nn.Module) -> None:
         network.optimizer.zero_grad()  # type: ignore[operator, union-attr]

@@ -19,6 +19,7 @@ class Hyperparameters:
         values_gamma, values_learning_rate, tau, batch, replay_decisions: of DDPG.
         decisions_per_update: layer decisions collected for one gradient step of DDPG.
         actor_starts: gradient steps that DDPG's critic takes before its actor moves.
+        anchor: pull of DDPG's actor towards the hinted values, unless the start is cold.
         noise: standard deviation of DDPG's exploration, in units of [-1, 1].
         warm_start: begin at the hints of the additive table.
         sharpness: how strongly the first method policy follows the hints.
@@ -27,7 +28,7 @@ class Hyperparameters:
 
     hidden: int = 64
     rollout_decisions: int = 4096
-    reward_scale: float = 1.0
+    reward_scale: float = 20.0
     reward_clip: float = 5.0
     gamma: float = 1.0
     gae_lambda: float = 0.9
@@ -44,6 +45,7 @@ class Hyperparameters:
     replay_decisions: int = 32768
     decisions_per_update: int = 64
     actor_starts: int = 200
+    anchor: float = 1.0
     noise: float = 0.1
     warm_start: bool = True
     sharpness: float = 10.0

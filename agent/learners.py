@@ -129,7 +129,8 @@ def _make_ddpg(interface: Interface, hyper: Hyperparameters) -> ConditionedDDPG:
     ddpg.observation_space = interface.conditioned_space
     ddpg.action_space = interface.values_space
     ddpg.n_envs = interface.num_envs
-    ddpg.features = interface.layout.features
+    ddpg.layout = interface.layout
+    ddpg.anchor = hyper.anchor if hyper.warm_start else 0.0
     ddpg.actor_starts = hyper.actor_starts
     ddpg._setup_model()
     return ddpg

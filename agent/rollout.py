@@ -12,16 +12,18 @@ from stable_baselines3.common.callbacks import BaseCallback
 from agent.hyperparameters import Hyperparameters
 from agent.learners import Learners
 from agent.sb3_vec import CompressionVecEnv
+from envs.episodes import Outcome
 
 FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a rollout brought: mean reward of an episode as the env gave it, and how many decisions were made."""
+    """What a rollout brought: the mean reward of an episode as the env gave it, the decisions made, the plans."""
 
     episode_reward: float
     decisions: int
+    outcomes: tuple[Outcome, ...]
 
 
 def collect(
@@ -31,11 +33,13 @@ def collect(
 
     Returns None when the callback asks to stop; DDPG's buffer is then untouched.
     """
+    ends: list[Outcome] = []
     buffer = learners.ppo.rollout_buffer
     buffer.reset()
     noise = 0.0 if hyper.freeze_ddpg else hyper.noise
     values = np.empty((buffer.buffer_size, env.num_envs, 3), dtype=np.float32)
     observations, starts, total = env.reset(), np.ones(env.num_envs, dtype=np.bool_), 0.0
+    gains = env.gains()
     for step in range(buffer.buffer_size):
         masks = env.action_masks()
         decision = learners.decide(observations, masks, deterministic=hyper.freeze_ppo, noise=noise)
@@ -47,24 +51,30 @@ def collect(
         buffer.add(
             observations,
             decision.methods,
-            scaled(rewards, env.layers, hyper),
+            scaled(rewards, gains, hyper),
             starts,
             decision.state_values,
             decision.log_probabilities,
             action_masks=masks,
         )
         values[step] = decision.values
+        if ended.any() and env.outcome is not None:
+            ends.append(env.outcome)
+            gains = env.gains()
         observations, starts, total = following, ended, total + float(rewards.sum())
     buffer.compute_returns_and_advantage(torch.zeros(env.num_envs), starts)
     _replay(learners, values)
     decisions = buffer.buffer_size * env.num_envs
-    return Summary(total * env.layers / decisions, decisions)
+    return Summary(total * env.layers / decisions, decisions, tuple(ends))
 
 
-def scaled(rewards: FloatArray, layers: int, hyper: Hyperparameters) -> FloatArray:
-    """Returns rewards of about one per step whatever the depth of the network, clipped against hopeless choices."""
-    bound = hyper.reward_clip
-    return np.clip(rewards * (hyper.reward_scale * layers), -bound, bound)
+def scaled(rewards: FloatArray, gains: NDArray[np.float64], hyper: Hyperparameters) -> FloatArray:
+    """Returns rewards in shares of what the hints earn at each env's rate, clipped below against hopeless choices.
+
+    An episode that follows the hints sums to about `reward_scale`, whatever its rate.
+    """
+    share = rewards * (hyper.reward_scale / gains)
+    return np.maximum(share, -hyper.reward_clip).astype(np.float32)
 
 
 def _replay(learners: Learners, values: FloatArray) -> None:

@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
+from envs.episodes import Outcome
+from envs.hints import RATES
 from envs.observation import Observer
 from envs.problem import Problem
 from envs.vector_env import VectorCompressionEnv
+from plan.space import ACTIVATION_BITS
 
+LEAST_GAIN = 1e-3
 Actions = dict[str, NDArray[Any]]
 Step = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]
 
@@ -27,11 +31,14 @@ class CompressionVecEnv(VecEnv):
 
     Attributes:
         core: the env that does the work.
+        outcome: the episodes that ended last, None before any did.
     """
 
     def __init__(self, problem: Problem, num_envs: int, seed: int, observer: Observer | None = None) -> None:
         self.core = VectorCompressionEnv(problem, num_envs, seed, observer)
         self.core.reset()
+        self.outcome: Outcome | None = None
+        self._gains = hinted_gains(self.core.observer)
         self._actions: Actions = {}
         super().__init__(num_envs, self.core.single_observation_space, self.core.single_action_space)
 
@@ -58,12 +65,17 @@ class CompressionVecEnv(VecEnv):
     def _infos(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
         if "choices" not in infos:
             return [{}] * self.num_envs
+        self.outcome = Outcome(infos["choices"], infos["metrics"], infos["rates"])
         pairs = zip(infos["final_obs"], infos["choices"], strict=True)
         return [{"terminal_observation": last, "choices": choices} for last, choices in pairs]
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Returns which methods each env may take now, (B, M)."""
         return self.core.action_masks()
+
+    def gains(self) -> NDArray[np.float64]:
+        """Returns what an episode at each env's exchange rate earns if every layer follows its hints, (B,)."""
+        return self._gains[self.core.episodes.state.rate_rows]
 
     def random_state(self) -> dict[str, Any]:
         """Returns where the generator of exchange rates stands, as JSON values."""
@@ -98,3 +110,14 @@ class CompressionVecEnv(VecEnv):
     ) -> list[bool]:
         """Returns False for every env: the core is never wrapped."""
         return [False for _ in self._get_indices(indices)]
+
+
+def hinted_gains(observer: Observer) -> NDArray[np.float64]:
+    """Returns the summed rewards of all layers' best hints at every rate of the hints, (rates,)."""
+    space, cells = observer.problem.space, observer.hints.cells.astype(np.float64)
+    score = cells[..., 0] + RATES[:, None, None, None] * cells[..., 1]
+    legal = space.legal.any(axis=2)
+    layers = np.arange(space.n_layers)
+    at_start = score[:, layers, space.start[:, ACTIVATION_BITS]]
+    best = np.where(legal, at_start, np.inf).min(axis=2)
+    return np.maximum(-best.sum(axis=1), LEAST_GAIN)

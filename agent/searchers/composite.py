@@ -51,7 +51,7 @@ class CompositeSearcher:
             callbacks = self._callbacks(stop, observer)
             agent.learn(remaining, CallbackList(callbacks), reset_num_timesteps=agent.num_timesteps == 0)
         plans = agent.decide(env.core.observer, rate_grid(RATES), draws=DRAWS)
-        return predicted_frontier(problem, np.concatenate((problem.space.start[None], plans)))
+        return predicted_frontier(problem, np.concatenate((problem.space.start[None], plans, agent.elite.choices)))
 
     def _agent(self, env: CompressionVecEnv, seed: int) -> CompositeAgent:
         """Returns the agent that an interrupted training left, else a new one."""
