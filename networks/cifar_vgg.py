@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
 class CifarVgg16(nn.Module):
-    """VGG-16 for (N, 3, 32, 32) images; five poolings leave one pixel of 512 channels for the classifier."""
+    """VGG-16 for (N, 3, 32, 32) images; five poolings leave one pixel of 512 channels.
+
+    Larger images work too: what is left of them is averaged.
+    """
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -26,5 +30,6 @@ class CifarVgg16(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.classifier(self.features(x).flatten(1))
+        y = functional.adaptive_avg_pool2d(self.features(x), 1).flatten(1)
+        scores: Tensor = self.classifier(y)
         return scores

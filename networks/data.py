@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from networks.archive import ImageTree, read_tree
 from networks.cifar_pickle import read_cifar10
@@ -97,6 +96,8 @@ def open_data(spec: str) -> Dataset:
 
 
 def _digits() -> Dataset:
+    from sklearn.datasets import load_digits  # imported here: other data need not wait for it
+
     small, labels = load_digits(return_X_y=True)
     pixels = np.round(small.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     bilinear = Image.Resampling.BILINEAR

@@ -200,7 +200,7 @@ def _train_on(source: NetworkSource, data: Dataset, progress: Progress | None) -
     if labels is None:
         raise InvalidValueError(f"data '{data.name}' have no labels to train on; give --weights FILE")
     tensor = images.tensor(source.input_size, source.mean, source.std)
-    recipe = recipe_for(_macs(source))
+    recipe = recipe_for(source.module, _macs(source))
     checkpoint = cache_folder() / "weights" / f"{_digits_name(source, data)}.checkpoint"
     train(source.module, tensor, labels, recipe=recipe, checkpoint=checkpoint, progress=progress)
 

@@ -102,7 +102,8 @@ def _from_name(net: str, classes: int, input_size: tuple[int, int, int]) -> Netw
         outputs = _outputs(module, size)
         if outputs is not None:
             return NetworkSource(module, size, IMAGENET_MEAN, IMAGENET_STD, outputs, net, net, origin)
-    raise UnsupportedNetworkError(f"network '{net}' accepts none of the input sizes {(input_size, *LARGER_INPUTS)}")
+    tried = ", ".join(f"{height}x{width}" for _, height, width in (input_size, *LARGER_INPUTS))
+    raise UnsupportedNetworkError(f"network '{net}' classifies no images of {tried}; use data of another image size")
 
 
 def _torchvision(net: str, classes: int) -> nn.Module:

@@ -121,7 +121,7 @@ def test_a_pickled_list_is_no_state_dict(tmp_path: Path) -> None:
 @pytest.fixture
 def short_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("ESPALIER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(loading, "recipe_for", lambda macs: Recipe(epochs=1, batch=448))
+    monkeypatch.setattr(loading, "recipe_for", lambda module, macs: Recipe(epochs=1, batch=448))
     return tmp_path / "cache"
 
 
