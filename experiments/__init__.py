@@ -1,0 +1,1 @@
+"""Benchmarks, studies and reproductions: everything that measures Espalier rather than being it."""

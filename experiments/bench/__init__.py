@@ -1,0 +1,1 @@
+"""Speed benchmarks, each a module that prints what it measured."""
