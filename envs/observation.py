@@ -51,10 +51,12 @@ EPISODE_FEATURES = (
     "last density",
     "last weight bits",
     "last activation bits",
-    "best score against layer",
-    "log best score",
+    "best gain against layer",
+    "log best gain",
 )
 VALUES = 3
+SMALLEST_GAIN = 1e-3
+"""Scores are shown relative to the best alternative's gain, or to this share of the layer where nothing gains."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ class Observer:
     """Everything of the observation that does not change between episodes. Built by `build_observer`.
 
     An observation holds the layer's features, the episode's, and the hints: for every method the score of its best
-    alternative at the episode's exchange rate (a layer's best is -1, lower is better, illegal methods have 1), then
-    the three action values that choose it, method by method, then the flags of legal methods.
+    alternative at the episode's exchange rate (lower is better; -1 for the layer's best, 0 for what gains nothing, 1
+    for illegal methods), then the three action values that choose it, method by method, then the flags of legal methods.
     """
 
     problem: Problem
@@ -126,9 +128,10 @@ class Observer:
         inherited = self._inherited_bits(state)
         cells = self.hints.cells[state.rate_rows, state.layer, inherited]
         score = cells[..., 0] * self.remaining(state)[:, None] + state.rates[:, None] * cells[..., 1]
-        best = np.maximum(-np.where(state.mask, score, np.inf).min(axis=1), 1e-9)
-        self._episode_features(state, inherited, best, out[:, first:second])
-        out[:, self.score_columns] = np.where(state.mask, score / best[:, None], 1.0)
+        best = np.where(state.mask, score, np.inf).min(axis=1)
+        gain = np.maximum(-best, SMALLEST_GAIN * self.layer_share[state.layer])
+        self._episode_features(state, inherited, gain, out[:, first:second])
+        out[:, self.score_columns] = np.where(state.mask, (score - best[:, None]) / gain[:, None] - 1.0, 1.0)
         out[:, self.value_columns] = cells[..., 2:].reshape(plans, -1)
         out[:, self.mask_columns] = state.mask
         return np.clip(out, -1.0, 1.0, out=out)
@@ -149,7 +152,7 @@ class Observer:
         return state.choices[:, reader, ACTIVATION_BITS].astype(np.int64)
 
     def _episode_features(
-        self, state: EpisodeState, inherited: IntArray, best: FloatArray, out: NDArray[np.float32]
+        self, state: EpisodeState, inherited: IntArray, gain: FloatArray, out: NDArray[np.float32]
     ) -> None:
         """Fills (B, 11) features of the episode so far."""
         space, layer = self.problem.space, state.layer
@@ -164,8 +167,8 @@ class Observer:
         out[:, 6] = DENSITIES[last[:, DENSITY]]
         out[:, 7] = np.asarray(space.weight_bits)[last[:, WEIGHT_BITS]] / 16
         out[:, 8] = np.asarray(space.activation_bits)[last[:, ACTIVATION_BITS]] / 16
-        out[:, 9] = best / self.layer_share[layer]
-        out[:, 10] = _log_scaled(best)
+        out[:, 9] = gain / self.layer_share[layer]
+        out[:, 10] = _log_scaled(gain)
 
 
 def build_observer(problem: Problem) -> Observer:

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envs.problem import Problem
+from envs.table import COLUMNS
+from plan.space import ACTIVATION_BITS
+
+
+def exact(problem: Problem, plans: np.ndarray) -> np.ndarray:
+    metrics = problem.evaluate(plans)
+    return np.column_stack((metrics.costs(), metrics.error))
+
+
+@pytest.mark.parametrize("layer", range(7))
+def test_one_changed_layer_is_exact(coupled: Problem, layer: int) -> None:
+    alternatives = coupled.table.alternatives(layer)
+    plans = np.repeat(coupled.space.start[None], len(alternatives), axis=0)
+    plans[:, layer] = alternatives.choices
+    expected = exact(coupled, plans) - coupled.table.start
+    np.testing.assert_allclose(alternatives.metrics, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("layer", [4])
+def test_inherited_bits_are_priced_where_they_act(coupled: Problem, layer: int) -> None:
+    reader = int(coupled.space.deciders.reader[layer])
+    assert reader != layer
+    alternatives = coupled.table.alternatives(layer)
+    for bits in range(len(coupled.space.activation_bits)):
+        plans = np.repeat(coupled.space.start[None], len(alternatives), axis=0)
+        plans[:, layer] = alternatives.choices
+        plans[:, [reader, layer], ACTIVATION_BITS] = bits
+        np.testing.assert_allclose(coupled.table.totals(plans), exact(coupled, plans), rtol=1e-9, atol=1e-9)
+
+
+def test_alternatives_are_the_legal_ones(coupled: Problem) -> None:
+    space = coupled.space
+    for layer in range(space.n_layers):
+        decides = space.deciders.reader[layer] == layer
+        widths = space.weight_bits_legal[layer].sum() * (space.activation_bits_legal[layer].sum() if decides else 1)
+        assert len(coupled.table.alternatives(layer)) == space.legal[layer].sum() * widths
+
+
+def test_undominated_holds_every_weighted_optimum(coupled: Problem) -> None:
+    rng = np.random.default_rng(0)
+    for layer in range(coupled.space.n_layers):
+        every, few = coupled.table.alternatives(layer).metrics, coupled.table.undominated(layer).metrics
+        assert len(few) < len(every)
+        weights = rng.random((len(COLUMNS), 50)) / np.abs(every).max(axis=0).clip(1e-12)[:, None]
+        np.testing.assert_allclose((few @ weights).min(axis=0), (every @ weights).min(axis=0))
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_errors_add_up_exactly(coupled: Problem, seed: int) -> None:
+    plans = coupled.space.sample(np.random.default_rng(seed), 4)
+    np.testing.assert_allclose(coupled.table.totals(plans)[:, 3], coupled.evaluate(plans).error, rtol=1e-9)
