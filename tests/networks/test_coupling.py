@@ -1,5 +1,7 @@
-"""Channel groups of small networks, checked by hand, and removal by the slices that tracing returns."""
+"""Channel groups of small networks, checked by hand; removal by the slices of a trace, on any wiring."""
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as functional
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from networks.trace import ChannelSlice, TracedNetwork, channel_slices, trace
+from networks.zoo import build
 from plan.layer import ChannelGroup, InputSegment
 
 
@@ -259,18 +264,101 @@ def remove(result: TracedNetwork, kept: dict[int, np.ndarray], *, shrink: bool) 
             module.groups = module.in_channels = module.out_channels = len(entries)
 
 
-@pytest.mark.parametrize("kind", [Residual, Concat, Gated, ChannelsLast], ids=lambda kind: kind.__name__)
-def test_removed_channels_equal_masked_ones(kind: type[nn.Module]) -> None:
+def check_removal(make: Callable[[], nn.Module], input_shape: tuple[int, int, int]) -> int:
+    """Halves every free group, physically and by masking, compares the outputs, and returns how many there were."""
     rng = np.random.default_rng(0)
-    masked, smaller = traced(kind), traced(kind)
+    masked, smaller = (trace(make(), input_shape, "network") for _ in range(2))
     kept = {
-        index: np.sort(rng.permutation(group.channels)[: group.channels // 2])
+        index: np.sort(rng.permutation(group.channels)[: max(group.channels // 2, 1)])
         for index, group in enumerate(masked.network.groups)
         if group.prunable
     }
-    assert kept
     remove(masked, kept, shrink=False)
     remove(smaller, kept, shrink=True)
-    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, *input_shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(smaller.module(images), masked.module(images), rtol=1e-4, atol=1e-5)
+        expected = masked.module(images)
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(smaller.module(images), expected, rtol=0, atol=1e-5 * scale)
+    return len(kept)
+
+
+def seeded(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    """Returns a maker of the same network with lively batch norms each time."""
+
+    def lively() -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            module = make()
+            for layer in module.modules():
+                if (
+                    isinstance(layer, nn.BatchNorm2d)
+                    and layer.running_mean is not None
+                    and layer.running_var is not None
+                ):
+                    nn.init.normal_(layer.running_mean, std=0.1)
+                    nn.init.uniform_(layer.running_var, 0.5, 1.5)
+                    nn.init.uniform_(layer.weight, 0.5, 1.5)
+                    nn.init.normal_(layer.bias, std=0.1)
+        return module
+
+    return lively
+
+
+@pytest.mark.parametrize("kind", [Residual, Concat, Gated, ChannelsLast], ids=lambda kind: kind.__name__)
+def test_removed_channels_equal_masked_ones(kind: type[nn.Module]) -> None:
+    assert check_removal(seeded(kind), (3, 8, 8)) > 0
+
+
+ISSUED = (
+    "resnet18 resnet50 vgg16 mobilenet_v2 mobilenet_v3_small squeezenet1_1 densenet121 efficientnet_b0 "
+    "shufflenet_v2_x0_5 googlenet convnext_tiny regnet_y_400mf"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ISSUED.split())
+def test_removed_channels_equal_masked_ones_in_torchvision(name: str) -> None:
+    source = build(name, 10, (3, 64, 64))
+    assert check_removal(seeded(lambda: copy.deepcopy(source.module)), source.input_size) > 0
+
+
+class Wired(nn.Module):
+    """A random chain of blocks; each word of `blocks` is one."""
+
+    def __init__(self, blocks: list[str], flatten: bool) -> None:
+        super().__init__()
+        self.blocks, self.flatten, channels = blocks, flatten, 6
+        self.stem = nn.Conv2d(3, channels, 3, padding=1)
+        self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
+        for kind in blocks:
+            outputs = channels + 4 if kind in ("wider", "concat") else channels
+            groups = channels if kind == "depthwise" else 1
+            new = 4 if kind == "concat" else outputs
+            self.convolutions.append(nn.Conv2d(channels, new, 3, padding=1, groups=groups))
+            self.norms.append(nn.BatchNorm2d(outputs))
+            channels = outputs
+        self.head = nn.Linear(channels * (16 if flatten else 1), 5)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.stem(x)
+        for kind, convolution, norm in zip(self.blocks, self.convolutions, self.norms, strict=True):
+            y = convolution(x)
+            if kind == "residual":
+                y = y + x
+            elif kind == "concat":
+                y = torch.cat([x, y], dim=1)
+            elif kind == "gate":
+                y = x * torch.sigmoid(functional.adaptive_avg_pool2d(y, 1))
+            x = functional.relu(norm(y))
+        x = functional.avg_pool2d(x, 2)
+        return self.head(x.flatten(1) if self.flatten else x.mean((2, 3)))
+
+
+@settings(max_examples=15)
+@given(
+    blocks=st.lists(st.sampled_from(["wider", "depthwise", "residual", "concat", "gate"]), min_size=1, max_size=5),
+    flatten=st.booleans(),
+)
+def test_any_wiring_can_be_pruned(blocks: list[str], flatten: bool) -> None:
+    check_removal(seeded(lambda: Wired(blocks, flatten)), (3, 8, 8))
