@@ -9,13 +9,14 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from plan.budget import Budget
 from plan.errors import InvalidValueError
 from plan.registry import close_names
 from plan.restrictions import Pin, Restrictions
 
+Objective = Literal["energy", "latency", "edp", "size"]
 OBJECTIVES = ("energy", "latency", "edp", "size")
 METHODS = ("composite", "random", "greedy", "ilp")
 NO_EFFECT = ("out", "resume", "dry_run", "quiet")
@@ -96,7 +97,7 @@ class Settings:
     method: str = field(
         default="composite", metadata=_flag("who searches: " + ", ".join(METHODS), read=_one_of(METHODS))
     )
-    objective: str = field(
+    objective: Objective = field(
         default="energy", metadata=_flag("what to reduce: " + ", ".join(OBJECTIVES), read=_one_of(OBJECTIVES))
     )
     max_drop: float = field(

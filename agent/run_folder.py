@@ -31,7 +31,8 @@ PER_RUN = (*NO_EFFECT, "time_limit")
 def versions() -> dict[str, str | int]:
     """Returns the versions of what computes figures, and the kind of machine."""
     found = {name: _version(name) for name in LIBRARIES}
-    return {"python": platform.python_version(), "machine": f"{platform.system()} {_processor()}", **found}
+    machine = f"{platform.system()} {_processor()}"
+    return {"python": platform.python_version(), "machine": machine, "threads": threads(), **found}
 
 
 def _version(library: str) -> str:
@@ -54,17 +55,26 @@ def choose_folder(settings: Settings) -> Path:
 
     Raises:
         InvalidValueError: the folder holds something and the run is not to be resumed.
+        UnwritableError: it cannot be made.
         MissingFileError: there is no run to resume.
     """
     if settings.out is not None:
-        return _asked_folder(Path(settings.out), settings.resume)
+        return _writable(_asked_folder(Path(settings.out), settings.resume))
     name = f"{_short_name(settings.net)}-{_short_name(settings.hw)}-seed{settings.seed}"
     taken = [folder for folder in _numbered(name) if folder.exists()]
     if settings.resume:
         if not taken:
             raise MissingFileError(f"no run {RUNS / name} to resume; give its folder with --out")
         return taken[-1]
-    return next(folder for folder in _numbered(name) if not folder.exists())
+    return _writable(next(folder for folder in _numbered(name) if not folder.exists()))
+
+
+def _writable(folder: Path) -> Path:
+    """Returns the folder after a look at whether it can be made."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UnwritableError(f"cannot write in {there}; give another folder with --out")
+    return folder
 
 
 def _numbered(name: str) -> Iterable[Path]:
@@ -100,6 +110,7 @@ class RunFolder:
     path: Path
     _phase: str = field(default="", init=False)
     _begun: float = field(default=0.0, init=False)
+    _written: set[tuple[str, ...]] = field(default_factory=set, init=False)
 
     @property
     def plan(self) -> Path:
@@ -125,6 +136,7 @@ class RunFolder:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UnwritableError(f"cannot create {self.path}: {error.strerror}; choose another --out") from error
+        self._read_metrics()
         self.write_json("config.json", settings.to_json())
         self.write_json("versions.json", versions())
         write_atomically(self.path / "command.txt", (shlex.join(command) + "\n").encode())
@@ -152,14 +164,9 @@ class RunFolder:
         save(document, self.path / name)
 
     def start_phase(self, phase: str) -> None:
-        """Notes the time of the phase before, and forgets metrics that an interrupted try of this one left."""
+        """Notes the time of the phase before; metrics from here on belong to the new one."""
         self.end_phase()
         self._phase, self._begun = phase, time.monotonic()
-        file = self.path / "metrics.csv"
-        if file.is_file():
-            with file.open(encoding="utf-8", newline="") as text:
-                rows = [row for row in csv.reader(text) if len(row) == len(METRIC_COLUMNS)]
-            self.write_table("metrics.csv", METRIC_COLUMNS, [row for row in rows[1:] if row[0] != phase])
 
     def end_phase(self) -> None:
         """Notes how long the phase in hand took."""
@@ -168,9 +175,21 @@ class RunFolder:
         self._phase = ""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Appends metrics of the phase in hand, one row each."""
-        rows = [(self._phase, step, name, repr(float(value))) for name, value in values.items()]
-        self._append("metrics.csv", METRIC_COLUMNS, rows)
+        """Appends metrics of the phase in hand, one row each; a continued run writes none twice."""
+        rows = [(self._phase, str(step), name, repr(float(value))) for name, value in values.items()]
+        fresh = [row for row in rows if row[:3] not in self._written]
+        self._append("metrics.csv", METRIC_COLUMNS, fresh)
+        self._written.update(row[:3] for row in fresh)
+
+    def _read_metrics(self) -> None:
+        """Drops a last row that was cut short, and notes which rows there are."""
+        file = self.path / "metrics.csv"
+        if not file.is_file():
+            return
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [row for row in csv.reader(line for line in lines if line.endswith("\n")) if len(row) == 4]
+        self.write_table("metrics.csv", METRIC_COLUMNS, whole[1:])
+        self._written = {(row[0], row[1], row[2]) for row in whole[1:]}
 
     def _append(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         file = self.path / name

@@ -1,0 +1,150 @@
+"""Where a network, its data, an accelerator and the environment are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from agent.plan_sources import Sources
+from compress.problem import metric_blocks
+from compress.profile import Profile, images_sha256, load_profile, profile, save_profile
+from envs.accuracy.saliency import LayerStatistics
+from hwmodels.accelerator import Accelerator
+from networks import weights, zoo
+from networks.data import Dataset, open_data
+from networks.images import Images
+from networks.trace import TracedNetwork, trace
+from networks.train import Progress as TrainingProgress
+from plan.errors import EspalierError, UnwritableError
+from plan.layer import Network
+from plan.restrictions import NO_RESTRICTIONS, Restrictions
+from plan.space import Space, build_space
+
+PROFILE_SEED = 0
+"""The profile is cached and shared by runs, so it has a seed of its own."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What else shapes the space: the sources' names, the baseline's width, and what may be touched."""
+
+    sources: Sources
+    baseline_bits: int
+    restrictions: Restrictions = NO_RESTRICTIONS
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is compressed: a traced network with its weights, and the data that it sees."""
+
+    dataset: Dataset
+    source: zoo.NetworkSource
+    weights_sha256: str
+    weights_origin: str
+    traced: TracedNetwork
+
+    def tensor(self, images: Images) -> Tensor:
+        """Returns images as the network takes them, float32 (N, C, H, W)."""
+        return images.tensor(self.source.input_size, self.source.mean, self.source.std)
+
+    @property
+    def key(self) -> str:
+        """Names the network with its weights and the data's splits, for caches."""
+        parts = (self.traced.network.fingerprint, self.weights_sha256, self.dataset.splits.sha256)
+        return "-".join(part[:16] for part in parts)
+
+
+def open_subject(net: str, weights_spec: str, data: str, *, progress: TrainingProgress | None = None) -> Subject:
+    """Returns the network and data that three flags name, weights trained here where nothing else is asked.
+
+    Raises:
+        EspalierError: a name, file or combination that cannot be used.
+    """
+    dataset = open_data(data)
+    source = zoo.build(net, dataset.class_count, dataset.input_size)
+    loaded = weights.load(source, weights_spec, dataset, progress=progress)
+    traced = trace(source.module, source.input_size, source.name)
+    return Subject(dataset, source, loaded.sha256, loaded.origin, traced)
+
+
+def cached_profile(subject: Subject, calibration: Tensor, progress: Progress) -> Profile:
+    """Returns the profile of the network on the calibration images, from the cache when it is there."""
+    file = weights.cache_folder() / "profiles" / f"{subject.key}-{images_sha256(calibration)[:16]}.npz"
+    if file.is_file():
+        try:
+            return load_profile(file)
+        except EspalierError:
+            file.unlink(missing_ok=True)  # cut short or of another version: made again
+    made = profile(subject.traced, calibration, seed=PROFILE_SEED, progress=progress)
+    _save_profile(made, file)
+    return made
+
+
+def _save_profile(made: Profile, file: Path) -> None:
+    partial = file.with_suffix(".partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_profile(made, partial)
+        partial.replace(file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UnwritableError(f"cannot write {file}: {error.strerror}; free space or set ESPALIER_CACHE") from error
+
+
+def fresh_profile(subject: Subject, calibration: Tensor, progress: Progress) -> Profile:
+    """Returns the profile, computed here and now, as a recomputation asks."""
+    return profile(subject.traced, calibration, seed=PROFILE_SEED, progress=progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Assembly:
+    """A subject on an accelerator: the network carries its measured zero fractions, the space what may be chosen."""
+
+    subject: Subject
+    accelerator: Accelerator
+    network: Network
+    space: Space
+    profile: Profile
+    sources: Sources
+
+    @property
+    def calibration(self) -> Tensor:
+        """The calibration images, float32 (N, C, H, W)."""
+        return self.subject.tensor(self.subject.dataset.splits.calibration)
+
+
+def assemble(subject: Subject, accelerator: Accelerator, found: Profile, terms: Terms) -> Assembly:
+    """Returns the parts joined.
+
+    Raises:
+        InvalidValueError: bits, patterns or pins that do not fit the network or the hardware.
+    """
+    network = subject.traced.network.with_zero_fractions(found.zero_in.tolist(), found.zero_out.tolist())
+    space = build_space(network, accelerator.capabilities, terms.baseline_bits, terms.restrictions)
+    return Assembly(subject, accelerator, network, space, found, terms.sources)
+
+
+def layer_statistics(found: Profile, space: Space) -> tuple[LayerStatistics, ...]:
+    """Returns the profile as the arrays that the error table is built from."""
+    widths = [found.activation_bits.index(bits) for bits in space.activation_bits]
+    return tuple(
+        LayerStatistics(
+            layer.weight,
+            tuple(block.numpy() for block in metric_blocks(layer)),
+            layer.fisher,
+            layer.activation_error[widths],
+        )
+        for layer in found.layers
+    )
+
+
+def use_threads(count: int) -> None:
+    """Sets how many threads compute, and that they compute the same every time."""
+    torch.set_num_threads(count)
+    torch.use_deterministic_algorithms(True, warn_only=True)

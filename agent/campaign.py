@@ -1,0 +1,221 @@
+"""The measured part of a run: calibrate the proxy, search, choose on all validation images, test once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from agent.build import Assembly
+from agent.config import Settings
+from agent.effort import Effort
+from agent.exploration import FIRST_TARGETS, HIGHEST_DROP, LOWEST_DROP, jittered_plans, nearest
+from agent.held_out import fidelity_json, held_out_plans, study
+from agent.judge import Judge, StoredMeasure, ValidationMeasure
+from agent.progress import Display
+from agent.record import Found, Measurement, Order, describe
+from agent.refine import Measuring, choose, fitted, refine
+from agent.run_folder import RunFolder, versions
+from agent.searchers.protocol import Searcher, Stop
+from envs.accuracy.archive import Archive
+from envs.accuracy.archive import Measurement as Measured
+from envs.problem import Problem
+from networks.images import Images
+from plan.document import Document
+from plan.space import Choices
+
+SPREAD_PLANS = 512
+CALIBRATION_STREAM, FIDELITY_STREAM = 1, 2
+"""Children of the run's seed."""
+
+
+class WatchedArchive(Archive):
+    """An archive that tells about every plan as it is measured."""
+
+    def __init__(self, problem: Problem, measure: StoredMeasure, tell: Callable[[Measured], None]) -> None:
+        super().__init__(problem, measure)
+        self._tell = tell
+
+    def evaluate(self, choice: Choices, images: int) -> Measured:
+        """Returns the measurement of a plan and tells about it when it is new."""
+        before = len(self)
+        found = super().evaluate(choice, images)
+        if len(self) > before:
+            self._tell(found)
+        return found
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Passes what a searcher tells on to the display and the metrics."""
+
+    display: Display
+    folder: RunFolder
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Moves the display's bar."""
+        self.display.advance(done, total, "" if phase == "measure" else phase)
+
+    def record(self, name: str, values: dict[str, float], step: int) -> None:
+        """Writes figures of a phase."""
+        self.folder.metrics(step, {f"{name}/{key}": value for key, value in values.items()})
+
+    def improved(self, best: Measured) -> None:
+        """Does nothing: the archive tells of better plans as they are measured."""
+
+
+@dataclass
+class Campaign:
+    """The state of a search between its phases.
+
+    Attributes:
+        problem: with the calibration fitted so far.
+        spent: measured evaluations of the search, without the finalists' and the held-out plans'.
+    """
+
+    settings: Settings
+    folder: RunFolder
+    display: Display
+    assembly: Assembly
+    judge: Judge
+    problem: Problem
+    effort: Effort
+    archive: WatchedArchive = field(init=False)
+    spent: int = 0
+    fidelity: dict[str, Any] | None = None
+    _best: str = ""
+
+    def __post_init__(self) -> None:
+        """Opens the measurements that an interrupted run left."""
+        measure = ValidationMeasure(self.judge, self.splits.validation)
+        store = Archive(self.problem, measure, self.folder.checkpoint / "evaluations.jsonl")
+        self.archive = WatchedArchive(self.problem, StoredMeasure(store), self._measured)
+        self._observer = Watcher(self.display, self.folder)
+
+    @property
+    def splits(self) -> Any:
+        """Calibration, validation and test images."""
+        return self.assembly.subject.dataset.splits
+
+    @property
+    def order(self) -> Order:
+        """What was asked for."""
+        return Order(self.settings.objective, self.settings.limits)
+
+    def rng(self, stream: int) -> np.random.Generator:
+        """Returns a generator of its own for one purpose."""
+        return np.random.default_rng([self.settings.seed, stream])
+
+    def _measured(self, found: Measured) -> None:
+        """Notes a measured plan, and writes it when it is the best so far."""
+        best = self.archive.best(self.settings.limits, found.images)
+        values = {
+            "drop_points": found.drop_points,
+            "objective": found.objective,
+            "predicted_drop_points": float(self.problem.calibration.points(found.error)),
+            "images": found.images,
+        }
+        if best is not None:
+            values["best_objective"] = best.objective
+        self.folder.metrics(len(self.archive), values)
+        if best is not None and best.key != self._best and found.images == self.effort.search_images:
+            self._best = best.key
+            self.folder.save_plan(self.document(best, None))
+            self.display.best(
+                f"{self.settings.objective} x {best.objective:.3f} at a drop of {best.drop_points:.2f} points"
+            )
+
+    def calibrate(self) -> None:
+        """Measures plans spread over the drops that matter, and fits the map from errors to points."""
+        self.archive.evaluate(self.problem.space.baseline, self.effort.search_images)
+        pool = jittered_plans(self.problem, self.rng(CALIBRATION_STREAM), SPREAD_PLANS)
+        wanted = self.effort.calibration_plans
+        self._measure_near(pool, np.array(FIRST_TARGETS[:wanted]))
+        while len(self.archive) <= wanted:
+            few = min(4, wanted + 1 - len(self.archive))
+            self._measure_near(pool, np.geomspace(LOWEST_DROP, HIGHEST_DROP, few + 2)[1:-1] if few > 1 else np.ones(1))
+
+    def _measure_near(self, pool: Choices, targets: np.ndarray) -> None:
+        measured = {entry.choice.tobytes() for entry in self.archive.measurements}
+        fresh = np.array([choice for choice in pool if choice.tobytes() not in measured])
+        for choice in nearest(self.problem, fresh, targets):
+            self.archive.evaluate(choice, self.effort.search_images)
+            self.display.advance(len(self.archive))
+        self.problem = fitted(self.problem, self.archive, self.effort.search_images)
+
+    def propose(self, searcher: Searcher, deadline: float | None) -> Choices:
+        """Returns the searcher's candidates, found on the proxy alone; it has half of the time that is left."""
+        now = time.monotonic()
+        stop = Stop(self.effort.steps, self.effort.evaluations, None if deadline is None else (now + deadline) / 2)
+        return searcher.search(
+            self.problem, self.settings.limits, stop=stop, seed=self.settings.seed, observer=self._observer
+        )
+
+    def refine(self, candidates: Choices, deadline: float | None) -> None:
+        """Measures plans around the limits until the evaluations are spent."""
+        measuring = Measuring(self.effort.search_images, self.effort.evaluations, deadline)
+        self.problem = refine(
+            self.problem,
+            self.archive,
+            candidates,
+            self.settings.limits,
+            measuring=measuring,
+            observer=self._observer,
+        )
+        self.spent = len(self.archive)
+
+    def choose(self) -> Measured:
+        """Returns the best plan that keeps the limits on all validation images.
+
+        Raises:
+            InfeasibleError: none does.
+        """
+        return choose(
+            self.archive,
+            self.settings.limits,
+            search_images=self.effort.search_images,
+            all_images=len(self.splits.validation),
+            finalists=self.effort.finalists,
+        )
+
+    def rank(self) -> None:
+        """Measures plans that no fit saw and notes how well the proxy ranked them."""
+        effort = self.effort
+        plans = held_out_plans(self.problem, self.archive, self.rng(FIDELITY_STREAM), effort.fidelity_plans)
+        self.display.phase("fidelity", len(plans))
+        if len(plans) >= 3:
+            found = study(self.problem, self.archive, plans, effort.fidelity_images, self.display.advance)
+            self.fidelity = fidelity_json(found, effort.fidelity_images)
+            self.folder.write_json("fidelity.json", self.fidelity)
+
+    def measurement(self, choice: Choices, images: Images) -> Measurement:
+        """Returns which images the network as given, the baseline and a plan answer right."""
+        space = self.problem.space
+        return Measurement(
+            self.judge.right_as_given(images),
+            self.judge.right(space.schemes(space.baseline), images),
+            self.judge.right(space.schemes(choice), images),
+        )
+
+    def document(self, entry: Measured, test: Measurement | None) -> Document:
+        """Returns a measured plan as plan.json holds it."""
+        baseline = self.archive.evaluate(self.problem.space.baseline, entry.images)
+        validation = Measurement(self.archive.dense(entry.images), baseline.correct, entry.correct)
+        predicted = float(self.problem.calibration.points(entry.error))
+        return describe(self.assembly, Found(entry.choice, predicted, validation, test), self.order, self.made_by())
+
+    def made_by(self) -> dict[str, Any]:
+        """Returns how the plan came about; nothing in it depends on the clock or on paths written to."""
+        return {
+            "command": self.settings.command(),
+            "searcher": self.settings.method,
+            "seed": self.settings.seed,
+            "config": {**self.settings.result_json(), "effort": self.effort.to_json()},
+            "versions": versions(),
+            "measured_evaluations": self.spent or len(self.archive),
+            "fidelity": self.fidelity,
+            "calibration": self.problem.calibration.to_json(),
+        }

@@ -1,0 +1,24 @@
+"""What every command does around its work: one line and status 2 for what the user can mend."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+
+from plan.errors import EspalierError
+
+DONE, DIFFERENT, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+def run_command(work: Callable[[], int]) -> int:
+    """Returns the exit status of a command's work; errors of the user's input become one line on stderr."""
+    warnings.filterwarnings("ignore", module="torch")
+    try:
+        return work()
+    except EspalierError as error:
+        sys.stderr.write(" ".join(f"error: {error}".split()) + "\n")
+        return REFUSED
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED

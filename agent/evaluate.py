@@ -1,0 +1,56 @@
+"""Command: rebuild the compressed network from a plan, measure it, and compare with what the plan says.
+
+python -m agent.evaluate plan.json [--net NET] [--weights WEIGHTS] [--data DATA]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from agent.command import DIFFERENT, DONE, run_command
+from agent.config import Parser
+from agent.plan_sources import Overrides, check_sources_of, sources_of
+from agent.progress import make_display
+from plan.document import load
+
+
+def plan_parser(program: str, description: str) -> Parser:
+    """Returns a parser for a plan and overrides of its sources."""
+    parser = Parser(prog=program, description=description, allow_abbrev=False)
+    parser.add_argument("plan", metavar="PLAN", help="a plan.json")
+    parser.add_argument("--net", help="the network, when it moved or is code in a file (default: as the plan says)")
+    parser.add_argument("--weights", help="its weights (default: as the plan says)")
+    parser.add_argument("--data", help="the data (default: as the plan says)")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but differences and errors")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 when every figure is equal, 1 when any differs, 2 when the plan or a source cannot be used."""
+    parser = plan_parser("python -m agent.evaluate", "Recompute every figure of a plan.")
+    return run_command(lambda: _evaluate(parser, arguments))
+
+
+def _evaluate(parser: Parser, arguments: Sequence[str] | None) -> int:
+    options = parser.parse_args(arguments)
+    document = load(Path(options.plan))
+    sources = sources_of(document, Overrides(options.net, options.weights, options.data))
+    accelerator = check_sources_of(document, sources)
+    from agent.recomputation import recompute  # imported here: it brings torch, which a broken plan need not wait for
+
+    with make_display(Console(), quiet=options.quiet) as display:
+        found = recompute(document, sources, accelerator, display)
+    for difference in found.differences:
+        sys.stdout.write(f"{difference}\n")
+    if not options.quiet:
+        verdict = f"{len(found.differences)} differ" if found.differences else "all equal"
+        sys.stdout.write(f"{found.compared} values compared, {verdict} ({found.tolerance})\n")
+    return DIFFERENT if found.differences else DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""How well the proxy ranks: plans that no fit saw, crossed from measured ones so that their layers are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.exploration import nearest
+from envs.accuracy.archive import Archive
+from envs.accuracy.fidelity import Fidelity, fidelity
+from envs.accuracy.statistics import drop_points
+from envs.problem import Problem
+from plan.scheme import STRUCTURED
+from plan.space import ACTIVATION_BITS, METHOD, Choices, Space
+
+POOL = 2048
+PARENTS_PER_PLAN = 3
+LOWEST_DROP, HIGHEST_DROP = 0.25, 10.0
+
+
+def crossed_plans(space: Space, parents: Choices, rng: np.random.Generator, plans: int) -> Choices:
+    """Returns plans whose layers come from a few of the parents each, int16 (plans, L, 4).
+
+    Layers whose channels any parent prunes together come from the same parent.
+    """
+    parts = _parts(space, parents)
+    few = np.stack([rng.choice(len(parents), size=PARENTS_PER_PLAN) for _ in range(plans)])
+    share = rng.dirichlet(np.ones(PARENTS_PER_PLAN), size=plans).cumsum(axis=1)
+    drawn = rng.random((plans, int(parts.max()) + 1))
+    which = (drawn[:, :, None] > share[:, None, :]).sum(axis=2).clip(max=PARENTS_PER_PLAN - 1)
+    source = np.take_along_axis(few, which, axis=1)[:, parts]
+    choices: Choices = parents[source, np.arange(space.n_layers)]
+    choices[:, :, ACTIVATION_BITS] = choices[:, space.deciders.reader, ACTIVATION_BITS]
+    return choices
+
+
+def _parts(space: Space, parents: Choices) -> NDArray[np.int64]:
+    """Returns a number per layer, (L,), equal for layers that must come from one parent."""
+    structured = np.array([method.granularity.kind in STRUCTURED for method in space.methods])
+    deciding = np.asarray(structured[parents[:, :, METHOD]].any(axis=0))
+    part = np.arange(space.n_layers)
+    deciders = space.deciders
+    for index, group in enumerate(space.network.groups):
+        who = [layer for layer in (int(deciders.producer[index]), int(deciders.consumer[index])) if layer >= 0]
+        if deciding[who].any():
+            members = list(group.producers + group.consumers)
+            part[np.isin(part, part[members])] = part[members].min()
+    return np.unique(part, return_inverse=True)[1]
+
+
+def held_out_plans(problem: Problem, archive: Archive, rng: np.random.Generator, plans: int) -> Choices:
+    """Returns unmeasured plans spread over predicted drops of 0 to 10 points, int16 (<= plans, L, 4)."""
+    parents = np.stack([entry.choice for entry in archive.measurements])
+    pool = np.unique(crossed_plans(problem.space, parents, rng, POOL), axis=0)
+    measured = {entry.choice.tobytes() for entry in archive.measurements}
+    fresh = np.array([choice for choice in pool if choice.tobytes() not in measured])
+    if not len(fresh):
+        return pool[:0]
+    targets = np.linspace(LOWEST_DROP, HIGHEST_DROP, min(plans, len(fresh)))
+    return nearest(problem, fresh, targets)
+
+
+def study(problem: Problem, archive: Archive, choices: Choices, images: int, tick: Callable[[int], None]) -> Fidelity:
+    """Returns how predicted drops of plans agree with measured ones; the measurements enter no archive."""
+    dense, measured = archive.dense(images), []
+    for done, choice in enumerate(choices, start=1):
+        correct = archive.measure.correct(problem.space.schemes(choice), images)
+        measured.append(drop_points(dense, correct))
+        tick(done)
+    return fidelity(problem.evaluate(choices).drop_points, measured, seed=0)
+
+
+def fidelity_json(found: Fidelity, images: int) -> dict[str, Any]:
+    """Returns the figures as fidelity.json and the plan hold them."""
+    return {**found.to_json(), "images": images}

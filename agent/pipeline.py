@@ -1,0 +1,154 @@
+"""The phases of a run, in order; each leaves on disk what a continuation needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from agent.build import Assembly, Progress, Subject, Terms, assemble, cached_profile, open_subject, use_threads
+from agent.campaign import Campaign
+from agent.command import DONE, INTERRUPTED
+from agent.config import Settings
+from agent.effort import effort_of
+from agent.frontier import write_frontier
+from agent.judge import Judge
+from agent.plan_sources import Sources
+from agent.prediction import cached_table
+from agent.progress import Display, make_display
+from agent.run_folder import RunFolder, threads
+from agent.searchers import SEARCHERS
+from agent.searchers.composite import CompositeSearcher
+from agent.searchers.protocol import Searcher
+from agent.summary import print_summary
+from compress.measure import Measurer
+from envs.accuracy.calibration import Calibration
+from envs.problem import Problem
+from hwmodels.accelerator import Accelerator
+from plan.document import Document
+from plan.space import build_space
+
+
+class Pipeline:
+    """One run from its request to its plan.
+
+    Args:
+        settings: the request, checked.
+        accelerator: the hardware that it names.
+        folder: where results go.
+        console: where the display and the summary go.
+    """
+
+    def __init__(self, settings: Settings, accelerator: Accelerator, folder: RunFolder, console: Console) -> None:
+        self.settings = settings
+        self.accelerator = accelerator
+        self.folder = folder
+        self.console = console
+        self.display: Display = make_display(console, quiet=settings.quiet)
+        self.began = time.monotonic()
+
+    def run(self, command: Sequence[str]) -> int:
+        """Returns the exit status after all phases, or after as many as an interrupt allowed.
+
+        Args:
+            command: the command line as typed, for the record.
+
+        Raises:
+            EspalierError: an input that does not fit, found before the folder is made, or limits that nothing keeps.
+        """
+        use_threads(threads())
+        with self.display:
+            subject = self._open()
+            self.folder.create(self.settings, command)
+            campaign = self._campaign(subject)
+            try:
+                document = self._search(campaign)
+            except KeyboardInterrupt:
+                return self._interrupted()
+            finally:
+                self.folder.end_phase()
+        if not self.settings.quiet:
+            print_summary(self.console, document, self.folder.plan)
+        return DONE
+
+    def _phase(self, name: str, total: int | None = None) -> None:
+        self.display.phase(name, total)
+        self.folder.start_phase(name)
+
+    def _shown(self) -> Progress:
+        return lambda phase, done, total: self.display.advance(done, total, phase)
+
+    def _open(self) -> Subject:
+        """Returns network and data, after a check that the space can be built."""
+        settings = self.settings
+        self.display.phase("network, weights, data")
+        subject = open_subject(settings.net, settings.weights, settings.data, progress=self.display.advance)
+        network = subject.traced.network
+        space = build_space(network, self.accelerator.capabilities, settings.baseline_bits, settings.restrictions)
+        for note in network.notes:
+            self.display.note(note)
+        self.display.note(
+            f"{network.name}: {len(network.layers)} layers, {network.macs / 1e6:,.1f} M MACs, "
+            f"10^{space.log10_size:.0f} plans; weights: {subject.weights_origin}"
+        )
+        return subject
+
+    def _assemble(self, subject: Subject) -> tuple[Assembly, Measurer]:
+        settings = self.settings
+        calibration = subject.tensor(subject.dataset.splits.calibration)
+        found = cached_profile(subject, calibration, self._shown())
+        sources = Sources(settings.net, settings.weights, settings.data, settings.hw)
+        terms = Terms(sources, settings.baseline_bits, settings.restrictions)
+        assembly = assemble(subject, self.accelerator, found, terms)
+        return assembly, Measurer(subject.traced, found, calibration)
+
+    def _campaign(self, subject: Subject) -> Campaign:
+        """Returns the search in front of its first measurement."""
+        self._phase("profile")
+        assembly, measurer = self._assemble(subject)
+        self._phase("error table")
+        table = cached_table(assembly, measurer, self._shown())
+        problem = Problem(
+            assembly.network, self.accelerator, assembly.space, table, Calibration(), self.settings.objective
+        )
+        effort = effort_of(self.settings, assembly.network, len(subject.dataset.splits.validation))
+        return Campaign(self.settings, self.folder, self.display, assembly, Judge(subject, measurer), problem, effort)
+
+    def _search(self, campaign: Campaign) -> Document:
+        """Returns the plan's document after all measured phases."""
+        self._phase("calibrate", campaign.effort.calibration_plans + 1)
+        campaign.calibrate()
+        self._phase("learn")
+        candidates = campaign.propose(self._searcher(), self._deadline())
+        self._phase("measure", campaign.effort.evaluations)
+        campaign.refine(candidates, self._deadline())
+        self._phase("finalists")
+        best = campaign.choose()
+        self._phase("fidelity")
+        campaign.rank()
+        self._phase("test")
+        document = campaign.document(best, campaign.measurement(best.choice, campaign.splits.test))
+        self._phase("write")
+        self.folder.save_plan(document)
+        write_frontier(campaign, self.folder)
+        return document
+
+    def _searcher(self) -> Searcher:
+        if self.settings.method == "composite":
+            return CompositeSearcher(folder=self.folder.path, tensorboard=self.folder.path / "tb")
+        return SEARCHERS.get(self.settings.method)
+
+    def _deadline(self) -> float | None:
+        limit = self.settings.time_limit
+        return None if limit is None else self.began + limit
+
+    def _interrupted(self) -> int:
+        """Returns the status of a run that was stopped: done, if it has a plan."""
+        if not self.folder.plan.is_file():
+            return INTERRUPTED
+        self.display.note(
+            f"stopped; the best plan so far is {self.folder.plan}, measured on the search images only; "
+            f"continue with --out {self.folder.path} --resume"
+        )
+        return DONE

@@ -1,0 +1,64 @@
+"""The table of predicted errors: built from the profile and a few repaired cells, cached for the next run."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from agent.build import Assembly, Progress, layer_statistics
+from compress.measure import Measurer
+from envs.accuracy.calibration import Calibration
+from envs.accuracy.error_table import ErrorTable
+from envs.accuracy.sensitivity import build_error_table
+from networks.weights import cache_folder
+from plan.errors import EspalierError, UnwritableError
+from plan.space import Choices
+
+TABLE_VERSION = 1
+"""Raised whenever the same inputs give another table."""
+
+
+def fresh_table(assembly: Assembly, measurer: Measurer, progress: Progress) -> ErrorTable:
+    """Returns the table of an assembly, computed here and now."""
+    statistics = layer_statistics(assembly.profile, assembly.space)
+    return build_error_table(assembly.space, statistics, measurer.layer_error, progress=progress)
+
+
+def cached_table(assembly: Assembly, measurer: Measurer, progress: Progress) -> ErrorTable:
+    """Returns the table of an assembly, from the cache when it is there."""
+    file = _cache_file(assembly)
+    if file.is_file():
+        try:
+            return ErrorTable.load(file)
+        except EspalierError:
+            file.unlink(missing_ok=True)  # cut short or of another version: made again
+    table = fresh_table(assembly, measurer, progress)
+    partial = file.with_suffix(".partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        table.save(partial)
+        partial.replace(file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UnwritableError(f"cannot write {file}: {error.strerror}; free space or set ESPALIER_CACHE") from error
+    return table
+
+
+def _cache_file(assembly: Assembly) -> Path:
+    space, digest = assembly.space, hashlib.sha256()
+    for part in (
+        str(TABLE_VERSION),
+        assembly.subject.key,
+        assembly.profile.calibration_sha256,
+        str([str(method) for method in space.methods]),
+        str((space.weight_bits, space.activation_bits, space.baseline_bits)),
+    ):
+        digest.update(part.encode() + b"\n")
+    for mask in (space.legal, space.weight_bits_legal, space.activation_bits_legal):
+        digest.update(mask.tobytes())
+    return cache_folder() / "tables" / f"{assembly.network.name}-{digest.hexdigest()[:32]}.npz"
+
+
+def predict(assembly: Assembly, table: ErrorTable, choice: Choices, calibration: Calibration) -> float:
+    """Returns the drop that the proxy predicts for one plan, int16 (L, 4), in points."""
+    return float(calibration.points(table.error(assembly.space, choice[None]))[0])

@@ -1,0 +1,89 @@
+"""A plan computed again from its sources: nothing that a run cached is read, except weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent.build import Assembly
+from agent.differences import Comparison, compare
+from agent.judge import Judge
+from agent.plan_sources import Sources
+from agent.prediction import fresh_table, predict
+from agent.progress import Display
+from agent.rebuild import rebuild, shown
+from agent.record import Found, Measurement, Order, describe, network_of
+from agent.run_folder import versions
+from compress.measure import Measurer
+from envs.accuracy.calibration import Calibration
+from hwmodels.accelerator import Accelerator
+from networks.images import Images
+from plan.budget import Budget
+from plan.document import Document
+from plan.space import Choices
+
+LIMITS = {
+    "max_drop": "max_drop_points",
+    "max_energy_uj": "max_energy_uj",
+    "max_latency_ms": "max_latency_ms",
+    "max_size_kb": "max_size_kb",
+}
+"""Settings and the names that they have in a plan."""
+
+
+def recompute(document: Document, sources: Sources, accelerator: Accelerator, display: Display) -> Comparison:
+    """Returns what differs between the plan and its recomputation.
+
+    Raises:
+        MismatchError: a hash that does not fit.
+        IllegalChoiceError: a choice that the space forbids.
+    """
+    rebuilt = rebuild(document, sources, accelerator, display, cached=False)
+    assembly, measurer, choice = rebuilt.assembly, rebuilt.measurer, rebuilt.choice
+    display.phase("measure")
+    plan = _measured(document, assembly, choice, measurer)
+    display.phase("predict")
+    table = fresh_table(assembly, measurer, shown(display))
+    predicted = predict(assembly, table, choice, _calibration(document))
+    again = describe(
+        replace(assembly, network=network_of(document, assembly.network)),
+        replace(plan, predicted_drop_points=predicted),
+        _order(document),
+        document["made_by"],
+    )
+    for entry, layer in zip(again["layers"], assembly.network.layers, strict=True):
+        entry["input_zero_fraction"] = layer.input_zero_fraction
+        entry["output_zero_fraction"] = layer.output_zero_fraction
+    return compare(document, again, exact=document["made_by"]["versions"] == versions())
+
+
+def _measured(document: Document, assembly: Assembly, choice: Choices, measurer: Measurer) -> Found:
+    """Returns the plan measured on as many images as it says, all of them once it was tested."""
+    judge = Judge(assembly.subject, measurer)
+    space, splits, stated = assembly.space, assembly.subject.dataset.splits, document["accuracy"]
+
+    def measured(images: Images) -> Measurement:
+        return Measurement(
+            judge.right_as_given(images),
+            judge.right(space.schemes(space.baseline), images),
+            judge.right(space.schemes(choice), images),
+        )
+
+    tested = stated["test"] is not None
+    validation = splits.validation if tested else splits.validation.first(stated["validation"]["images"])
+    return Found(choice, 0.0, measured(validation), measured(splits.test) if tested else None)
+
+
+def _calibration(document: Document) -> Calibration:
+    content = document["made_by"]["calibration"]
+    return Calibration() if content is None else Calibration.from_json(content)
+
+
+def _order(document: Document) -> Order:
+    """Returns objective and limits as the command asked for them, the plan's own where it does not tell."""
+    config, limits = document["made_by"]["config"], dict(document["limits"])
+    for flag, name in LIMITS.items():
+        if flag in config:
+            limits.pop(name, None)
+            limits |= {} if config[flag] is None else {name: config[flag]}
+    asked = {name.removeprefix("max_"): value for name, value in limits.items()}
+    return Order(str(config.get("objective", document["objective"])), Budget(**asked))

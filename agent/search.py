@@ -1,0 +1,23 @@
+"""Command: the same problem and outputs as agent.train, with a searcher of choice.
+
+python -m agent.search --method random|greedy|ilp|composite --net NET --hw HW
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from agent.command import run_command
+from agent.config import read_settings, settings_parser
+from agent.train import start
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 after a finished run, 2 when the request cannot be used."""
+    parser = settings_parser("python -m agent.search", "Search with a method of choice.")
+    return run_command(lambda: start(read_settings(parser, arguments), "agent.search"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

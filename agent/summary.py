@@ -1,0 +1,78 @@
+"""What a finished run prints: dense against the plan, and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from plan.document import Document
+
+COST_ROWS = (
+    ("energy", "energy_uj", "uJ"),
+    ("latency", "latency_ms", "ms"),
+    ("size", "size_kb", "kB"),
+)
+
+
+def comparison(document: Document) -> Table:
+    """Returns the table of dense at baseline bits against the plan."""
+    baseline, hardware = document["baseline"], document["hardware"]
+    bits = baseline["weight_bits"]
+    table = Table(
+        title=f"{document['network']['name']} on {hardware['name']}, one image, {hardware['energy_view']} energy",
+        title_justify="left",
+    )
+    table.add_column("")
+    table.add_column(f"dense {bits} bits", justify="right")
+    table.add_column("plan", justify="right")
+    table.add_column("change", justify="left")
+    for name, column, unit in COST_ROWS:
+        saving = document["savings"][name]
+        before, after = baseline[column], document["totals"][column]
+        change = f"{-100 * saving:+.1f} % against dense {bits} bits"
+        table.add_row(f"{name} ({unit})", f"{before:,.4g}", f"{after:,.4g}", change)
+    for split in ("validation", "test"):
+        figures = document["accuracy"][split]
+        if figures is not None:
+            table.add_row(*_accuracy_row(document, split, figures))
+    return table
+
+
+def _accuracy_row(document: Document, split: str, figures: dict[str, Any]) -> tuple[str, str, str, str]:
+    low, high = figures["interval"]
+    what = "accuracy" if document["data"]["labels"] else "agreement with the network as given"
+    drop = f"drop {figures['drop_points']:.2f} points against float, 95 % interval [{low:.2f}, {high:.2f}]"
+    before = document["baseline"]["accuracy"][split]
+    return f"{split} {what} (%)", f"{before:.2f}", f"{figures['accuracy']:.2f}", f"{drop}, {figures['images']:,} images"
+
+
+def next_commands(document: Document, plan: Path) -> list[str]:
+    """Returns the commands that check the plan and write the network."""
+    evaluate = f"python -m agent.evaluate {plan}"
+    if ".py:" in document["network"]["source"]:
+        evaluate += f" --net {document['network']['source']}"
+    apply = evaluate.replace("agent.evaluate", "agent.apply") + f" --out {plan.parent / 'compressed.safetensors'}"
+    return [evaluate, apply]
+
+
+def print_summary(console: Console, document: Document, plan: Path) -> None:
+    """Prints the table, how well the proxy ranked, and the next commands."""
+    console.print(comparison(document))
+    fidelity = document["made_by"]["fidelity"]
+    if fidelity is not None:
+        console.print(fidelity_line(fidelity), highlight=False)
+    console.print(f"plan: {plan}", markup=False, highlight=False, soft_wrap=True)
+    console.print("next:", highlight=False)
+    for command in next_commands(document, plan):
+        console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+
+
+def fidelity_line(fidelity: dict[str, Any]) -> str:
+    """Returns how well predicted drops ranked measured ones on the plans that no fit saw."""
+    low, high = fidelity["spearman"]["interval"]
+    value = fidelity["spearman"]["value"]
+    line = f"proxy: rank correlation {value:.2f} [{low:.2f}, {high:.2f}] on {fidelity['plans']} held-out plans"
+    return line + ("; warning: its lower end is under 0.6, trust the measured figures only" if low < 0.6 else "")

@@ -1,0 +1,45 @@
+"""Command: fit a network to an accelerator with the composite agent.
+
+python -m agent.train --net NET --hw HW
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from agent.command import DONE, run_command
+from agent.config import Settings, read_settings, settings_parser
+from agent.preflight import check_hardware, check_sources
+from agent.run_folder import RunFolder, choose_folder, given_command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 after a finished run, 2 when the request cannot be used."""
+    parser = settings_parser("python -m agent.train", "Fit a network to an accelerator.", leave_out=("method",))
+    return run_command(lambda: start(read_settings(parser, arguments), "agent.train"))
+
+
+def start(settings: Settings, program: str) -> int:
+    """Checks a request, opens its run folder and runs it.
+
+    Raises:
+        EspalierError: whatever the user can mend.
+    """
+    accelerator = check_hardware(settings.hw, settings.baseline_bits)
+    folder = RunFolder(choose_folder(settings))
+    check_sources(settings.net, settings.weights, settings.data)
+    if settings.dry_run:
+        from agent.dry_run import print_outlook  # imported here, like the pipeline below: both bring torch
+
+        print_outlook(Console(), settings, accelerator)
+        return DONE
+    from agent.pipeline import Pipeline  # a faulty request need not wait for it
+
+    return Pipeline(settings, accelerator, folder, Console()).run(given_command(program))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
