@@ -28,8 +28,9 @@ from plan.scheme import STRUCTURED, Dense, Method
 BoolArray = NDArray[np.bool_]
 ITERATIONS, ROUGH_ITERATIONS = 24, 8
 """Conjugate-gradient steps of the last refit, and of those between the rounds of a growing mask."""
-FISHER_FLOOR = 0.1
-"""Share of a layer's mean Fisher information that every output has at least when weights compete across outputs."""
+FISHER_FLOOR = 10.0
+"""Added to every output's Fisher information, in means of the layer, when units compete across outputs: nearly equal
+terms. On ResNet-20 at 60 % element sparsity the divergence from the dense network falls by a sixth against 0.1."""
 
 
 @dataclass(frozen=True)
