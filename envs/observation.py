@@ -82,7 +82,7 @@ class Observer:
 
     An observation holds the layer's features, the episode's, and the hints: for every method the score of its best
     alternative at the episode's exchange rate (lower is better; -1 for the layer's best, 0 for what gains nothing, 1
-    for illegal methods), then the three action values that choose it, method by method, then the flags of legal methods.
+    for illegal methods), then the three action values that choose it, method by method, then flags of legal methods.
     """
 
     problem: Problem

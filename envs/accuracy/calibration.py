@@ -26,7 +26,7 @@ BANDWIDTH, PRIOR_PLANS, KNOTS = 0.5, 4.0, 24
 SMALLEST_ERROR, MOST_POINTS = 1e-12, 100.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Calibration:
     """A monotone map, linear between knots in logarithms and a power law outside of them.
 
@@ -86,9 +86,9 @@ class Calibration:
         Raises:
             InvalidValueError: arrays of different lengths or non-finite numbers.
         """
-        plans = _Plans.of(errors, drops, weights, censored)
-        if not len(plans.drops):
+        if not np.size(drops) and not np.size(errors):
             return cls()
+        plans = _Plans.of(errors, drops, weights, censored)
         log_scale, exponent = _power_law(plans)
         knots = _knots(plans)
         values = _corrected(plans, knots, log_scale, exponent)
@@ -142,7 +142,7 @@ class _Plans:
             raise InvalidValueError(f"errors, drops, weights and censored differ in length: {lengths}; give one each")
         if not (np.isfinite(error).all() and np.isfinite(drop).all() and (weight > 0).all()):
             raise InvalidValueError("errors and drops must be finite and weights positive; leave such plans out")
-        return cls(np.log(np.maximum(error, SMALLEST_ERROR)), drop, weight / max(weight.mean(), 1e-300), bound)
+        return cls(np.log(np.maximum(error, SMALLEST_ERROR)), drop, weight / weight.mean(), bound)
 
     def residual(self, predicted: FloatArray) -> FloatArray:
         """Returns (measured - predicted) over the assumed noise; 0 for bounds that the prediction keeps."""

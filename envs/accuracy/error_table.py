@@ -5,8 +5,10 @@ An error is an expected increase of the loss, 0.5 * sum_k fisher_k * dW_k H dW_k
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,8 +69,8 @@ class ErrorTable:
         if not path.is_file():
             raise MissingFileError(f"{path}: no such error table; leave the cache out to build it again")
         try:
-            with np.load(path, allow_pickle=False) as content:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
                 arrays: list[NDArray[np.float64]] = [content[name].astype(np.float64) for name in ARRAYS]
-        except (ValueError, KeyError, OSError) as problem:
+        except (ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as problem:
             raise FileFormatError(str(path), [f"not an error table ({problem}); delete it"]) from problem
         return cls(*arrays)

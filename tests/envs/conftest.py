@@ -28,7 +28,12 @@ GRANULARITIES = (
 
 
 def conv(
-    name: str, channels: tuple[int, int], kernel: int, tensors: tuple[str, str | None], groups: tuple[int, int], **more: int
+    name: str,
+    channels: tuple[int, int],
+    kernel: int,
+    tensors: tuple[str, str | None],
+    groups: tuple[int, int],
+    **more: int,
 ) -> Layer:
     pixels = more.get("pixels", 8)
     return Layer(

@@ -59,7 +59,9 @@ def test_blocks_of_moments_do_not_interact() -> None:
     layer = layer_of(2, 8, 1)
     given = statistics_of(layer, seed=0, blocks=2)
     costs = Saliency(layer, given).set_costs(1, True)
-    expected = given.fisher[1] / 2 * least_cost(damped(given.moment[1]), np.array([2]), given.weight[1, 4:].astype(float))
+    expected = (
+        given.fisher[1] / 2 * least_cost(damped(given.moment[1][0]), np.array([2]), given.weight[1, 4:].astype(float))
+    )
     assert costs[1, 6, 0] == pytest.approx(expected, rel=1e-3)
 
 
@@ -67,7 +69,7 @@ def test_total_is_the_error_of_no_weights() -> None:
     layer = layer_of(3, 4, 3)
     given = statistics_of(layer, seed=1)
     expected = sum(
-        fisher / 2 * float(row @ given.moment[0].astype(np.float64) @ row)
+        fisher / 2 * float(row @ given.moment[0][0].astype(np.float64) @ row)
         for fisher, row in zip(given.fisher, given.weight.astype(np.float64), strict=True)
     )
     assert Saliency(layer, given).total == pytest.approx(expected, rel=1e-5)
@@ -77,7 +79,7 @@ def test_rounding_in_order_by_simulation() -> None:
     """Rounds in order, weakest input last, and moves each error onto the inputs that follow."""
     layer = layer_of(64, 24, 1)
     given = statistics_of(layer, seed=2)
-    metric = damped(given.moment[0])
+    metric = damped(given.moment[0][0])
     order = np.argsort(-metric.diagonal(), kind="stable")
     upper = np.linalg.cholesky(np.linalg.inv(metric[np.ix_(order, order)])).T
     work = given.weight.astype(np.float64)[:, order]

@@ -94,9 +94,7 @@ def test_repairs_fix_the_scale(coupled_space: Space, statistics: list[LayerStati
         method = coupled_space.methods.index(scheme.method)
         density = int(np.flatnonzero(scheme.density == DENSITIES)[0])
         factor = 0.5 if scheme.method.algorithm == "none" else 0.7
-        return factor * float(
-            plain.weight[layer, method, density, coupled_space.weight_bits.index(scheme.weight_bits)]
-        )
+        return factor * float(plain.weight[layer, method, density, coupled_space.weight_bits.index(scheme.weight_bits)])
 
     scaled = build_error_table(coupled_space, statistics, layer_error)
     assert max(np.bincount([call[0] for call in calls])) <= 6
@@ -128,7 +126,10 @@ def test_layers_too_dear_take_the_median(coupled_space: Space, statistics: list[
 def test_progress_is_told(coupled_space: Space, statistics: list[LayerStatistics]) -> None:
     told: list[tuple[str, int, int]] = []
     build_error_table(
-        coupled_space, statistics, lambda *_: 1e-3, progress=lambda phase, done, total: told.append((phase, done, total))
+        coupled_space,
+        statistics,
+        lambda *_: 1e-3,
+        progress=lambda phase, done, total: told.append((phase, done, total)),
     )
     assert told[6] == ("estimates", 7, 7)
     assert told[-1][0] == "repairs"
