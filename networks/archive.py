@@ -50,15 +50,15 @@ def read_tree(root: Path) -> ImageTree:
     return tree
 
 
-def _list_archive(root: Path) -> tuple[list[str], str | None]:
+def _list_archive(root: Path) -> tuple[list[str], bytes | None]:
     try:
         with zipfile.ZipFile(root) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
             bad = [name for name in names if _climbs(name)]
             if bad:
                 raise FileFormatError(str(root), [f"entry '{bad[0]}' climbs out of the archive; refused"])
-            text = archive.read(CLASS_FILE).decode() if CLASS_FILE in names else None
-    except (zipfile.BadZipFile, OSError, UnicodeDecodeError) as error:
+            text = archive.read(CLASS_FILE) if CLASS_FILE in names else None
+    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
         raise FileFormatError(str(root), [f"is not a readable .zip archive: {error}"]) from error
     return [name for name in names if _is_image(name)], text
 
@@ -68,10 +68,10 @@ def _climbs(name: str) -> bool:
     return plain.startswith("/") or ".." in plain.split("/") or ":" in plain.split("/")[0]
 
 
-def _list_folder(root: Path) -> tuple[list[str], str | None]:
+def _list_folder(root: Path) -> tuple[list[str], bytes | None]:
     names = [path.relative_to(root).as_posix() for path in root.rglob("*") if _is_image(path.name) and path.is_file()]
     file = root / CLASS_FILE
-    return names, file.read_text() if file.is_file() else None
+    return names, file.read_bytes() if file.is_file() else None
 
 
 def _is_image(name: str) -> bool:
@@ -79,7 +79,7 @@ def _is_image(name: str) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and "__MACOSX" not in path.parts
 
 
-def _classes(root: Path, parts: dict[str, list[tuple[str, str]]], class_text: str | None) -> tuple[str, ...]:
+def _classes(root: Path, parts: dict[str, list[tuple[str, str]]], class_text: bytes | None) -> tuple[str, ...]:
     """Returns class names in label order: those of `classes.txt`, else the folders sorted; empty without folders."""
     folders = sorted({folder for images in parts.values() for _, folder in images})
     if folders in ([], [""]):
@@ -88,7 +88,10 @@ def _classes(root: Path, parts: dict[str, list[tuple[str, str]]], class_text: st
         raise FileFormatError(str(root), ["some images lie in class folders and some do not; sort them into classes"])
     if class_text is None:
         return tuple(folders)
-    listed = tuple(line.strip() for line in class_text.splitlines() if line.strip())
+    try:
+        listed = tuple(line.strip() for line in class_text.decode().splitlines() if line.strip())
+    except UnicodeDecodeError as error:
+        raise FileFormatError(str(root), [f"{CLASS_FILE} is not UTF-8 text"]) from error
     missing = [folder for folder in folders if folder not in set(listed)]
     if missing or len(set(listed)) != len(listed):
         problem = f"lacks the class folder '{missing[0]}'" if missing else "lists a class twice"

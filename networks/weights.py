@@ -154,6 +154,8 @@ def _load_auto(source: NetworkSource, data: Dataset | None, progress: Progress |
     if data is not None and data.embedded and source.origin != "file":
         return _cached(source, _digits_name(source, data), lambda: _train_on(source, data, progress), "trained")
     if data is not None and source.origin == "torchvision" and _labels_sha256(data.classes) == IMAGENET_SYNSETS_SHA256:
+        if hasattr(source.module, "transform_input"):  # these weights expect another normalisation, which it applies
+            source.module.transform_input = True  # type: ignore[assignment]
         return _cached(source, f"{source.name}-imagenet", lambda: _fetch(source), "hub")
     raise InvalidValueError(
         f"--weights auto has nothing for network '{source.source}' on data '{data.name if data else 'none'}': it "

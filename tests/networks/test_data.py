@@ -166,8 +166,9 @@ def test_truncated_image_is_refused(tmp_path: Path) -> None:
         ({**labelled_entries("val", 6), "val/stray.png": picture(0)}, "some images lie in class folders"),
         ({**labelled_entries("val", 6), "classes.txt": b"ant\n"}, "lacks the class folder 'cat'"),
         ({**labelled_entries("val", 6), "classes.txt": b"ant\ncat\nant\n"}, "lists a class twice"),
+        ({**labelled_entries("val", 6), "classes.txt": b"\xff\xfe"}, "not UTF-8"),
     ],
-    ids=["empty", "too-few", "stray", "unlisted-class", "double-class"],
+    ids=["empty", "too-few", "stray", "unlisted-class", "double-class", "binary-classes"],
 )
 def test_bad_archives(tmp_path: Path, entries: dict[str, bytes], text: str) -> None:
     with pytest.raises(FileFormatError, match=text):
