@@ -60,32 +60,51 @@ def metric_blocks(stats: LayerProfile) -> tuple[Tensor, ...]:
     return tuple(blocks)
 
 
+@dataclass(frozen=True)
+class Metric:
+    """Second moments about the mean of one convolution group, computed only where asked for.
+
+    moment: (d, d) second moments; mean: (d,).
+    """
+
+    moment: Tensor
+    mean: Tensor
+
+    def diagonal(self) -> Tensor:
+        """Returns the diagonal, (d,)."""
+        return self.moment.diagonal() - (1 - MEAN_SHARE) * self.mean.square()
+
+    def part(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Returns the chosen rows and columns."""
+        chosen = self.moment.index_select(0, rows).index_select(1, columns)
+        return chosen.addr_(self.mean[rows], self.mean[columns], alpha=MEAN_SHARE - 1)
+
+
 def build_problem(layer: Layer, stats: LayerProfile, kept_inputs: BoolArray) -> Problem:
     """Returns the problem of a layer that keeps only some of its input channels, bool (C,)."""
     positions = layer.R * layer.S
     kept = torch.from_numpy(np.repeat(kept_inputs.reshape(layer.groups, -1), positions, axis=1))
     weight = torch.from_numpy(stats.weight).reshape(layer.groups, layer.K // layer.groups, -1).transpose(1, 2)
+    if layer.groups > 1:
+        (grouped,) = metric_blocks(stats)
+        return Problem((ProblemBlock(torch.arange(grouped.shape[-1]), factorise(grouped), weight.clone()),))
     blocks, start = [], 0
-    for moment in metric_blocks(stats):
-        end = start + moment.shape[-1]
-        blocks.append(_block(moment, weight[:, start:end], kept[:, start:end], start))
+    for block in stats.moment_blocks:
+        end = start + block.shape[-1]
+        metric = Metric(torch.from_numpy(block[0]), torch.from_numpy(stats.input_mean[0, start:end]))
+        blocks.append(_block(metric, weight[0, start:end], kept[0, start:end], start))
         start = end
     return Problem(tuple(blocks))
 
 
-def _block(moment: Tensor, weight: Tensor, kept: Tensor, start: int) -> ProblemBlock:
-    if moment.shape[0] > 1:
-        columns = torch.arange(moment.shape[-1])
-        return ProblemBlock(columns + start, factorise(moment), weight.clone())
-    square, kept = moment[0], kept[0]
-    diagonal = square.diagonal()
+def _block(metric: Metric, weight: Tensor, kept: Tensor, start: int) -> ProblemBlock:
+    diagonal = metric.diagonal()
     alive = diagonal > DEAD * diagonal.mean()
     order = torch.argsort(diagonal, descending=True, stable=True)
     columns = order[(alive & kept)[order]]
     removed = order[(alive & ~kept)[order]]
-    factors = factorise(square[columns][:, columns][None])
-    target = weight[0, columns]
+    factors = factorise(metric.part(columns, columns)[None])
+    target = weight[columns]
     if len(removed) and len(columns):
-        cross = square[columns][:, removed] @ weight[0, removed]
-        target = target + factors.inverse[0] @ cross
+        target = target + factors.inverse[0] @ (metric.part(columns, removed) @ weight[removed])
     return ProblemBlock(columns + start, factors, target[None])

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-WEIGHT_SHRINKS = tuple(np.linspace(1.0, 0.3, 36))
+WEIGHT_SHRINKS = tuple(np.linspace(1.0, 0.4, 25))
 RANGE_SHRINKS = tuple(np.linspace(1.0, 0.1, 46))
 SMALLEST_SCALE = 1e-12
 
@@ -33,7 +33,7 @@ def weight_scales(weight: Tensor, bits: int, importance: Tensor) -> Tensor:
         importance: broadcastable to `weight`, non-negative; the diagonal of the layer's input moments
 
     Returns:
-        (...) float32, positive; a grid search over 36 clipping points of the row's largest magnitude.
+        (...) float32, positive; a grid search over 25 clipping points of the row's largest magnitude.
     """
     low, high = weight_levels(bits)
     largest = weight.abs().amax(-1).clamp_min(SMALLEST_SCALE * high)

@@ -16,7 +16,7 @@ from torch import Tensor
 from compress.cache import ByteCache
 from compress.criteria import norm_scores, set_costs, sum_blocks
 from compress.masks import KeptChannels
-from compress.problem import Problem, ProblemBlock, build_problem, metric_blocks
+from compress.problem import Problem, ProblemBlock, build_problem
 from compress.profile import LayerProfile
 from compress.prune import Partition, WeightShape, partition, select
 from compress.quantize import weight_levels, weight_scales
@@ -26,7 +26,7 @@ from plan.layer import Layer
 from plan.scheme import STRUCTURED, Dense, Method
 
 BoolArray = NDArray[np.bool_]
-ITERATIONS, ROUGH_ITERATIONS = 24, 8
+ITERATIONS, ROUGH_ITERATIONS = 24, 4
 """Conjugate-gradient steps of the last refit, and of those between the rounds of a growing mask."""
 FISHER_FLOOR = 10.0
 """Added to every output's Fisher information, in means of the layer, when units compete across outputs: nearly equal
@@ -55,7 +55,7 @@ class RepairOptions:
 
     update: bool = True
     rounds: int = 6
-    passes: int = 2
+    passes: int = 1
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,7 @@ class LayerRepair:
         if not self.options.update:
             mask = left.spread(self._mask_of(request, left, self.weight))
             return self._finish(self.weight * mask, mask, request.weight_bits, None)
-        problem = self.problems.get(
-            (self.layer.name, request.kept.inputs.tobytes()),
-            lambda: build_problem(self.layer, self.stats, request.kept.inputs),
-        )
+        problem = self._problem(request.kept.inputs)
         mask, weight = self._refitted(request, left, problem)
         return self._finish(weight, mask, request.weight_bits, problem)
 
@@ -115,15 +112,19 @@ class LayerRepair:
 
         Inherited input removals count; removed outputs, bool (K,), do not: their readers are charged for them.
         """
-        difference = (torch.from_numpy(repaired.weight) - self.weight).reshape(self.groups, -1, self.weight.shape[1])
+        difference = torch.from_numpy(repaired.weight) - self.weight
         fisher = torch.from_numpy(self.stats.fisher * kept_outputs).reshape(self.groups, -1)
-        total, start = 0.0, 0
-        for moment in metric_blocks(self.stats):
-            end = start + moment.shape[-1]
-            rows = quadratic_error(difference[:, :, start:end].transpose(1, 2), moment)
+        total = 0.0
+        for block in self._problem(np.ones(self.layer.C, dtype=bool)).blocks:
+            part = self._gather(difference, block)
+            rows = quadratic_error(part, block.factors.moment) - block.factors.damping[:, None] * part.square().sum(1)
             total += 0.5 * float((rows * fisher).sum(dtype=torch.float64))
-            start = end
         return total
+
+    def _problem(self, kept_inputs: BoolArray) -> Problem:
+        return self.problems.get(
+            (self.layer.name, kept_inputs.tobytes()), lambda: build_problem(self.layer, self.stats, kept_inputs)
+        )
 
     def _refitted(self, request: Request, left: _Left, problem: Problem) -> tuple[Tensor, Tensor]:
         """Returns the mask, bool (K, D), and the weights refitted under it, both in dense coordinates."""
@@ -131,10 +132,10 @@ class LayerRepair:
         granularity = request.method.granularity
         if isinstance(granularity, Dense) or granularity.kind in STRUCTURED:
             mask = left.spread(torch.ones(left.shape.rows, left.shape.columns, dtype=torch.bool))
-            return mask, self._solve(weight, mask, problem) if self.groups > 1 else weight * mask
+            return mask, self._solve(weight, mask, problem, ITERATIONS) if self.groups > 1 else weight * mask
         if request.method.algorithm != "second-order":
             mask = left.spread(self._mask_of(request, left, self.weight))
-            return mask, self._solve(weight, mask, problem)
+            return mask, self._solve(weight, mask, problem, ITERATIONS)
         cut = partition(granularity, left.shape)
         current = weight
         rounds = self.options.rounds
@@ -145,7 +146,7 @@ class LayerRepair:
                 scores, granularity=granularity, cut=cut, shape=left.shape, density=request.density, share=share
             )
             mask = left.spread(torch.from_numpy(kept))
-            current = self._solve(weight, mask, problem, ITERATIONS if step == rounds else ROUGH_ITERATIONS)
+            current = self._solve(current, mask, problem, ITERATIONS if step == rounds else ROUGH_ITERATIONS)
         return mask, current
 
     def _mask_of(self, request: Request, left: _Left, weight: Tensor) -> Tensor:
@@ -155,7 +156,7 @@ class LayerRepair:
             return torch.ones(left.shape.rows, left.shape.columns, dtype=torch.bool)
         cut = partition(granularity, left.shape)
         if request.method.algorithm == "second-order":
-            scores = self._costs(weight, left, cut, build_problem(self.layer, self.stats, request.kept.inputs))
+            scores = self._costs(weight, left, cut, self._problem(request.kept.inputs))
         else:
             scores = norm_scores(left.take(weight), cut, request.method.algorithm)
         return torch.from_numpy(
@@ -187,12 +188,14 @@ class LayerRepair:
             weight[:, block.columns] = block.target.transpose(1, 2).reshape(self.layer.K, -1)
         return weight
 
-    def _solve(self, weight: Tensor, mask: Tensor, problem: Problem, iterations: int = ITERATIONS) -> Tensor:
-        """Returns the weights refitted under the mask, (K, D)."""
-        solution = weight * mask
+    def _solve(self, start: Tensor, mask: Tensor, problem: Problem, iterations: int) -> Tensor:
+        """Returns the weights refitted under the mask, (K, D), beginning from a first guess (K, D)."""
+        solution = start * mask
         for block in problem.blocks:
             free = self._gather(mask, block).float()
-            found = masked_least_squares(block.target, free, block.factors.moment, iterations)
+            found = masked_least_squares(
+                block.target, free, block.factors.moment, start=self._gather(start, block), iterations=iterations
+            )
             solution[:, block.columns] = found.transpose(1, 2).reshape(self.layer.K, -1)
         return solution
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from plan.errors import InvalidValueError
 
 DAMPING = 0.01
+TOLERANCE = 1e-5
 BLOCK = 128
 
 
@@ -24,10 +25,12 @@ BLOCK = 128
 class Factors:
     """The damped moments of a layer and what follows from them.
 
-    moment: (G, D, D) damped; inverse: (G, D, D); upper: (G, D, D) with inverse = upper^T upper.
+    moment: (G, D, D) damped; damping: (G,), what was added to the diagonal; inverse: (G, D, D); upper: (G, D, D) with
+    inverse = upper^T upper.
     """
 
     moment: Tensor
+    damping: Tensor
     inverse: Tensor
     upper: Tensor
 
@@ -63,27 +66,28 @@ def factorise(moment: Tensor) -> Factors:
             inverse = torch.cholesky_inverse(lower)
             upper, failed = torch.linalg.cholesky_ex(inverse, upper=True)
             if not bool(failed.any()):
-                return Factors(damped, inverse, upper)
+                return Factors(damped, damping * mean, inverse, upper)
         if damping > 1e3:
             raise InvalidValueError(f"moments of {size} inputs cannot be factorised: weights or images are not finite")
         damping *= 10
 
 
-def masked_least_squares(target: Tensor, mask: Tensor, moment: Tensor, iterations: int) -> Tensor:
+def masked_least_squares(target: Tensor, mask: Tensor, moment: Tensor, *, start: Tensor, iterations: int) -> Tensor:
     """Returns the weights that are zero outside the mask and lose least, by preconditioned conjugate gradients.
 
     Args:
         target: (G, D, K) weights to come near to
         mask: (G, D, K) float, 1 = free, 0 = held at zero
         moment: (G, D, D) symmetric positive definite
-        iterations: steps taken at most
+        start: (G, D, K) first guess
+        iterations: steps taken at most; fewer when the residual has fallen to a three-hundredth
     """
     diagonal = moment.diagonal(dim1=-2, dim2=-1)[..., None]
-    solution = target * mask
+    solution = start * mask
     residual = (moment @ (target - solution)).mul_(mask)
     direction = residual / diagonal
     slope = (residual * direction).sum(1, keepdim=True)
-    start = slope.clone()
+    enough = TOLERANCE * slope
     for _ in range(iterations):
         curved = (moment @ direction).mul_(mask)
         step = slope / (direction * curved).sum(1, keepdim=True).clamp_min(1e-30)
@@ -91,7 +95,7 @@ def masked_least_squares(target: Tensor, mask: Tensor, moment: Tensor, iteration
         residual.sub_(curved.mul_(step))
         scaled = residual / diagonal
         slope_new = (residual * scaled).sum(1, keepdim=True)
-        if bool((slope_new <= 1e-8 * start).all()):
+        if bool((slope_new <= enough).all()):
             break
         direction = scaled.add_(direction.mul_(slope_new / slope.clamp_min(1e-30)))
         slope = slope_new

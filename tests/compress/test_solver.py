@@ -20,7 +20,7 @@ def problem(seed: int, *, columns: int = 24, rows: int = 6) -> tuple[Tensor, Ten
 @settings(max_examples=40)
 @given(seed=st.integers(0, 30), bits=st.integers(2, 6))
 def test_ordered_rounding_beats_plain_rounding_and_descent_never_hurts(seed: int, bits: int) -> None:
-    moment, weight = problem(seed)
+    moment, weight = problem(seed, rows=64)
     factors = factorise(moment)
     low, high = weight_levels(bits)
     grid = Grid(weight_scales(weight[0].T, bits, torch.ones(1, 24))[None], low, high)
@@ -40,7 +40,7 @@ def test_masked_least_squares_meets_the_normal_equations(seed: int) -> None:
     moment, weight = problem(seed, columns=10)
     moment = factorise(moment).moment
     mask = (torch.rand(weight.shape, generator=torch.Generator().manual_seed(seed)) > 0.4).float()
-    found = masked_least_squares(weight, mask, moment, 60)
+    found = masked_least_squares(weight, mask, moment, start=weight, iterations=60)
     for row in range(weight.shape[2]):
         free = mask[0, :, row] > 0
         target = moment[0, free] @ weight[0, :, row]
@@ -64,7 +64,7 @@ def test_removal_cost_is_the_error_after_refitting() -> None:
     costs = set_costs(weight[0].T, factors.inverse[0], factors.moment[0], np.arange(6) // 2, 3)
     mask = torch.ones_like(weight)
     mask[0, 2:4] = 0
-    refitted = masked_least_squares(weight, mask, factors.moment, 60)
+    refitted = masked_least_squares(weight, mask, factors.moment, start=weight, iterations=60)
     assert torch.allclose(costs[0, 1], quadratic_error(refitted - weight, factors.moment)[0, 0], rtol=1e-3)
 
 
