@@ -7,6 +7,7 @@ channels that it reads, with its name as the reason, so that an unknown operatio
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from torch import fx, nn
@@ -81,22 +82,29 @@ _FUNCTION_RULES: dict[str, Rule] = {
 def couple(module: fx.GraphModule, shapes: dict[fx.Node, ShapeTree]) -> Coupling:
     """Returns the channel groups of a traced network whose shapes are known."""
     coupling = Coupling(module, shapes)
-    called: dict[str, int] = {}
-    for node in module.graph.nodes:
-        if node.op == "call_module":
-            called[node.target] = called.get(node.target, 0) + 1
     for node in module.graph.nodes:
         coupling.values[node] = _visit(coupling, node)
-        if node.op == "call_module" and called[node.target] > 1:
-            _freeze_shared(coupling, node, called[node.target])
+    _freeze_shared(coupling)
     return coupling
 
 
-def _freeze_shared(coupling: Coupling, node: fx.Node, calls: int) -> None:
-    """Freezes what a module with parameters reads and writes, where several calls share them."""
-    if next(coupling.module.get_submodule(str(node.target)).parameters(), None) is not None:
-        for touched in (*node.all_input_nodes, node):
-            coupling.freeze(coupling.values[touched], f"'{node.target}' is called {calls} times")
+def _freeze_shared(coupling: Coupling) -> None:
+    """Freezes the channels of every tensor that is used more than once, under whatever names."""
+    uses: Counter[int] = Counter()
+    for node in coupling.module.graph.nodes:
+        if node.op == "get_attr":
+            uses[id(_attribute(coupling.module, str(node.target)))] += len(node.users)
+        elif node.op == "call_module":
+            uses.update(id(tensor) for tensor in coupling.module.get_submodule(str(node.target)).parameters())
+    for axis in coupling.parameters:
+        count = uses[id(_attribute(coupling.module, axis.path))]
+        if count > 1:
+            coupling.groups.freeze(axis.spans, f"'{axis.path}' is used {count} times")
+
+
+def _attribute(module: nn.Module, path: str) -> object:
+    owner, _, name = path.rpartition(".")
+    return getattr(module.get_submodule(owner), name)
 
 
 def _visit(coupling: Coupling, node: fx.Node) -> Value:

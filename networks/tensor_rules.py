@@ -59,7 +59,7 @@ def _broadcast(coupling: Coupling, source: Any, dim: int, out: Shape) -> bool:
 def _meet_unknown(coupling: Coupling, node: fx.Node, source: fx.Node, axis: ChannelAxis) -> None:
     """Slices a per-channel parameter with the channels that it meets, or freezes them for anything else."""
     shape, out = coupling.shape(source), coupling.shape(node)
-    if source.op == "get_attr" and shape is not None and out is not None and len(source.users) == 1:
+    if source.op == "get_attr" and shape is not None and out is not None:
         dim = axis.dim - (len(out) - len(shape))
         coupling.parameters.append(ParameterAxis(str(source.target), dim, axis.spans))
     else:

@@ -131,6 +131,20 @@ class Twice(nn.Module):
         return self.head(self.shared(self.shared(self.stem(x))).mean((2, 3)))
 
 
+class Tied(nn.Module):
+    """One scale for two tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1)
+        self.last = nn.Conv2d(8, 8, 1)
+        self.scale = nn.Parameter(torch.rand(8, 1, 1))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head((self.last(self.stem(x) * self.scale) * self.scale).mean((2, 3)))
+
+
 def traced(kind: type[nn.Module]) -> TracedNetwork:
     torch.manual_seed(0)
     return trace(kind(), (3, 8, 8), kind.__name__)
@@ -214,7 +228,8 @@ class Frozen:
         Frozen(Unknown, "stem", "'cumsum' mixes the channels or has no coupling rule"),
         Frozen(Grouped, "stem", "grouped convolution"),
         Frozen(Grouped, "grouped", "grouped convolution"),
-        Frozen(Twice, "stem", "called 2 times"),
+        Frozen(Twice, "stem", "'shared.weight' is used 2 times"),
+        Frozen(Tied, "stem", "'scale' is used 2 times"),
     ],
     ids=lambda case: f"{case.kind.__name__}-{case.layer}",
 )
