@@ -25,7 +25,10 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PeArray:
-    """Sizes of the array, its scratchpads (words per processing element), global buffer and buses (words per cycle)."""
+    """Sizes of the array, its scratchpads (words per processing element), global buffer and buses (words per cycle).
+
+    preload_words: filters of the next pass that are held beside inputs and partial sums
+    """
 
     rows: int
     columns: int
@@ -33,6 +36,7 @@ class PeArray:
     filter_spad_words: int
     psum_spad_words: int
     buffer_words: int
+    preload_words: int
     word_bits: int
     ifmap_words_per_cycle: float
     filter_words_per_cycle: float

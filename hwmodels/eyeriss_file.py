@@ -23,7 +23,7 @@ SCHEMA: Schema = {
         "psum_spad_words": size(4096),
         "word_bits": Field("int", 1, capability_file.WIDEST_BITS),
     },
-    "buffer": {"capacity_words": size(1e9)},
+    "buffer": {"capacity_words": size(1e9), "filter_preload_words": size(1e9)},
     "buses": {
         "ifmap_words_per_cycle": amount(1e-3, 1e6),
         "filter_words_per_cycle": amount(1e-3, 1e6),
@@ -136,6 +136,7 @@ def _array(content: Mapping[str, Any]) -> PeArray:
         filter_spad_words=array["filter_spad_words"],
         psum_spad_words=array["psum_spad_words"],
         buffer_words=content["buffer"]["capacity_words"],
+        preload_words=content["buffer"]["filter_preload_words"],
         word_bits=array["word_bits"],
         ifmap_words_per_cycle=float(buses["ifmap_words_per_cycle"]),
         filter_words_per_cycle=float(buses["filter_words_per_cycle"]),

@@ -63,13 +63,13 @@ class Mapper:
 def candidates(mapper: Mapper, shape: GroupShape) -> Mappings:
     """Returns every legal mapping worth pricing, int64 arrays (candidates,); empty where the buffer is too small.
 
-    Parameters that only round differently are listed once: of all e (n, m, p, t) with equal numbers of strips (groups)
-    the smallest. m is the most that the buffer holds beside the inputs.
+    Parameters that only round differently are listed once: of all e (n, p) with equal numbers of strips (groups) the
+    smallest. Of all r that leave room for the same t the largest that saves a pass; m is the most that the buffer
+    holds beside the inputs; of all p those that compute less, or read inputs from DRAM less often, than every larger
+    one. The rest is dearer, but for roundings that are worth less than a percent.
     """
-    strips = _steps(shape.P, set_limit(mapper.array, shape.R))
-    p, n = _steps(shape.filters, mapper.array.psum_spad_words), _steps(shape.images, shape.images)
-    parts = [_of_strip(mapper, shape, int(e), p, n) for e in strips]
-    return Mappings(*(np.concatenate([part[axis] for part in parts]) for axis in range(7)))
+    pairs = _channel_parameters(mapper, shape, _sets_of_strips(mapper, shape))
+    return _with_filters(mapper, shape, pairs, _steps(shape.filters, mapper.array.psum_spad_words))
 
 
 @lru_cache(maxsize=REMEMBERED_SHAPES)
@@ -119,33 +119,62 @@ def _steps(total: int, limit: int) -> IntArray:
     return np.unique(-(-total // np.unique(pieces)))
 
 
-def _of_strip(mapper: Mapper, shape: GroupShape, e: int, p: IntArray, n: IntArray) -> tuple[IntArray, ...]:
-    """Returns the legal (e, n, m, p, q, r, t) with strips of e rows and p and n among the given values."""
-    array = mapper.array
-    sets = int(array.sets(np.array([e]), shape.R)[0])
-    q, r = _channel_parameters(mapper, shape, sets)
-    pair, ps, ns = (axis.ravel() for axis in np.meshgrid(np.arange(q.size), p, n, indexing="ij"))
-    qs, rs = q[pair], r[pair]
-    ts = np.minimum(sets // rs, shape.filters)
-    legal = (ps * qs * shape.S <= array.filter_spad_words) & _needed(shape.filters, ps, ts)
-    ns, ps, qs, rs, ts = (values[legal] for values in (ns, ps, qs, rs, ts))
-    at = Mappings(np.full(qs.shape, e), ns, np.zeros_like(ns), ps, qs, rs, ts)
-    m = _filters_in_buffer(mapper, shape, at)
-    return tuple(values[m > 0] for values in (at.e, ns, m, ps, qs, rs, ts))
+@dataclass(frozen=True)
+class _Sets:
+    """Ways to share the array out, int64 arrays of one shape: strips of e rows, n images, and for t filter sets r."""
+
+    e: IntArray
+    n: IntArray
+    sets: IntArray
+    r: IntArray
+    t: IntArray
 
 
-def _channel_parameters(mapper: Mapper, shape: GroupShape, sets: int) -> tuple[IntArray, IntArray]:
-    """Returns the pairs (q, r) that the scratchpad, the array and the policy allow and that save a pass each."""
+def _sets_of_strips(mapper: Mapper, shape: GroupShape) -> _Sets:
+    """Returns for every strip and number of images each reachable t with the most channel groups r beside it."""
+    strips = _steps(shape.P, set_limit(mapper.array, shape.R))
+    images = _steps(shape.images, shape.images).tolist()
+    rows = [
+        (e, n, sets, r, t)
+        for e, sets in zip(strips.tolist(), mapper.array.sets(strips, shape.R).tolist(), strict=True)
+        for r, t in _replications(sets, shape.channels, shape.filters)
+        for n in images
+    ]
+    return _Sets(*np.array(rows, dtype=np.int64).reshape(-1, 5).T)
+
+
+@lru_cache(maxsize=REMEMBERED_SHAPES)
+def _replications(sets: int, channels: int, filters: int) -> tuple[tuple[int, int], ...]:
+    """Returns the pairs (r, t) that fill so many sets, of each t the largest r."""
+    r = _thinned(np.arange(1, min(sets, channels) + 1))
+    t = np.minimum(sets // r, filters)
+    last = np.append(t[1:] != t[:-1], True) if r.size else np.zeros(0, dtype=np.bool_)
+    return tuple(zip(r[last].tolist(), t[last].tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Everything but the filters of a mapping, int64 arrays (pairs,); t is the most sets beside each other."""
+
+    e: IntArray
+    n: IntArray
+    q: IntArray
+    r: IntArray
+    t: IntArray
+
+
+def _channel_parameters(mapper: Mapper, shape: GroupShape, at: _Sets) -> _Pairs:
+    """Returns the channels per pass that scratchpad, array and policy allow; a smaller r or q would need one more."""
     deepest = min(shape.channels, mapper.array.ifmap_spad_words // shape.S)
-    every_q = _thinned(np.arange(1, deepest + 1))
-    every_r = _thinned(np.arange(1, min(sets, shape.channels) + 1))
-    q, r = (axis.ravel() for axis in np.meshgrid(every_q, every_r, indexing="ij"))
-    smaller_r = np.maximum(r - 1, 1)
-    same_t = (r > 1) & (np.minimum(sets // smaller_r, shape.filters) == np.minimum(sets // r, shape.filters))
-    legal = _needed(shape.channels, q, r) & (~same_t | _needed(shape.channels, r, q))
+    q = _thinned(np.arange(1, deepest + 1))
+    most = np.minimum(at.r[:, None], -(-shape.channels // q))
     if mapper.policy.policy == "chip":
-        legal &= q * r <= max(1, mapper.policy.row_words // shape.Q)
-    return q[legal], r[legal]
+        most = np.minimum(most, max(1, mapper.policy.row_words // shape.Q) // q)
+    passes = -(-shape.channels // (q * np.maximum(most, 1)))
+    r = -(-shape.channels // (q * passes))
+    same_t = np.minimum(at.sets[:, None] // r, shape.filters) == at.t[:, None]
+    row, column = np.nonzero((most > 0) & same_t & _needed(shape.channels, np.broadcast_to(q, r.shape), r))
+    return _Pairs(at.e[row], at.n[row], q[column], r[row, column], at.t[row])
 
 
 def _needed(total: int, parts: IntArray, copies: IntArray) -> NDArray[np.bool_]:
@@ -164,15 +193,44 @@ def _thinned(values: IntArray) -> IntArray:
     return values[np.unique(np.linspace(0, values.size - 1, AXIS_VALUES).astype(np.int64))]
 
 
-def _filters_in_buffer(mapper: Mapper, shape: GroupShape, at: Mappings) -> IntArray:
-    """Returns the largest multiple of p * t whose partial sums fit beside the inputs; 0 where not one fits."""
+def _with_filters(mapper: Mapper, shape: GroupShape, at: _Pairs, every_p: IntArray) -> Mappings:
+    """Returns the pairs with each p worth pricing, t as far as a pass's filters are preloaded, and the largest m."""
+    p, array = _thinned(every_p), mapper.array
+    t = _sets_in_pass(mapper, shape, at, p)
+    step = (p * np.maximum(t, 1)).astype(np.float64)
+    passes = np.ceil(shape.filters / step)
+    m = np.minimum(passes, np.floor(_fitting_filters(mapper, shape, at)[:, None] / step)) * step
+    legal = (p * at.q[:, None] * shape.S <= array.filter_spad_words) & (t > 0) & (m > 0)
+    computed = np.where(legal, p * passes, np.inf)
+    loads = np.where(legal, np.ceil(shape.filters / np.maximum(m, 1.0)), np.inf)
+    row, column = np.nonzero(legal & (_below_all_after(computed) | _below_all_after(loads)))
+    kept = row, column
+    return Mappings(at.e[row], at.n[row], m[kept].astype(np.int64), p[column], at.q[row], at.r[row], t[kept])
+
+
+def _sets_in_pass(mapper: Mapper, shape: GroupShape, at: _Pairs, p: IntArray) -> IntArray:
+    """Returns the filter sets t of a pass, (pairs, p): on the chip no more than the preload buffer holds filters of."""
+    most = np.broadcast_to(at.t[:, None], (at.t.size, p.size))
+    if mapper.policy.policy != "chip":
+        return most
+    words = mapper.array.preload_words * mapper.array.word_bits / mapper.policy.weight_bits
+    of_a_set = p * (at.q * at.r * (shape.R * shape.S))[:, None]
+    return np.minimum(most, np.floor(words / of_a_set).astype(np.int64))
+
+
+def _below_all_after(values: FloatArray) -> NDArray[np.bool_]:
+    """Returns where a value is smaller than every later one of its row, (rows, columns)."""
+    following = np.full_like(values, np.inf)
+    following[:, :-1] = np.minimum.accumulate(values[:, :0:-1], axis=1)[:, ::-1]
+    return np.asarray(values < following)
+
+
+def _fitting_filters(mapper: Mapper, shape: GroupShape, at: _Pairs) -> FloatArray:
+    """Returns how many filters' partial sums fit beside the inputs, (pairs,), not whole and below 0 where none do."""
     policy, array = mapper.policy, mapper.array
-    inputs = buffer_bits(shape, at, policy.input_bits, policy.psum_bits)
-    per_filter = at.n * at.e * shape.Q * policy.psum_bits
-    fitting = np.floor((array.buffer_words * array.word_bits - inputs) / per_filter).astype(np.int64)
-    step = at.p * at.t
-    needed = -(-shape.filters // step) * step
-    return np.asarray(np.minimum(needed, np.maximum(fitting, 0) // step * step))
+    empty = Mappings(at.e, at.n, np.zeros_like(at.e), at.q, at.q, at.r, at.t)
+    inputs = buffer_bits(shape, empty, policy.input_bits, policy.psum_bits)
+    return (array.buffer_words * array.word_bits - inputs) / (at.n * at.e * shape.Q * policy.psum_bits)
 
 
 def _energy_units(mapper: Mapper, counts: Counts) -> FloatArray:

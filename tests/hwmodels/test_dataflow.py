@@ -1,6 +1,7 @@
 """Shapes, mappings, sparsity and precision, each by hand or by brute force."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -150,6 +151,7 @@ def test_candidates_are_legal(channels: int, filters: int, size: int, kernel: in
     assert (found.m % (found.p * found.t) == 0).all()
     assert (found.q * found.r <= max(1, 112 // size)).all()
     assert (buffer_bits(shape, found, 16, 16) <= 16 * pes.buffer_words).all()
+    assert (found.p * found.q * found.r * found.t * kernel * kernel <= 4096).all(), "8 kB for the next pass's filters"
 
 
 def test_the_choice_is_the_best_candidate(mapper: Mapper) -> None:
@@ -167,3 +169,29 @@ def test_tiling_of_a_batch_equals_single_mappings(mapper: Mapper) -> None:
         alone = tile(mapper.array, shape, Mappings.of(found.at(position)))
         assert alone.load_cycles.item() == together.load_cycles[position]
         assert alone.input_pixels.item() == together.input_pixels[position]
+
+
+def every_mapping(mapper: Mapper, shape: GroupShape) -> Mappings:
+    """Returns all legal mappings of one image, those with the most sets t and filters m beside the rest."""
+    pes, widths = mapper.array, (mapper.policy.input_bits, mapper.policy.psum_bits)
+    axes = [np.arange(1, limit + 1) for limit in (shape.P, pes.psum_spad_words, pes.ifmap_spad_words, 168)]
+    e, p, q, r = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
+    t = np.minimum(pes.sets(e, shape.R) // r, shape.filters)
+    legal = (t > 0) & (q * shape.S <= pes.ifmap_spad_words) & (p * q * shape.S <= pes.filter_spad_words)
+    legal &= (q <= shape.channels) & (r <= shape.channels) & (p <= shape.filters)
+    e, p, q, r, t = (values[legal] for values in (e, p, q, r, t))
+    one = np.ones_like(e)
+    room = pes.buffer_words * pes.word_bits - buffer_bits(shape, Mappings(e, one, 0 * e, p, q, r, t), *widths)
+    m = np.floor(room / (e * shape.Q * widths[1])).astype(np.int64) // (p * t) * (p * t)
+    m = np.minimum(m, -(-shape.filters // (p * t)) * p * t)
+    return Mappings(*(values[m > 0] for values in (e, one, m, p, q, r, t)))
+
+
+@pytest.mark.parametrize("objective", ["edp", "energy", "latency"])
+@pytest.mark.parametrize(
+    "shape", [square(64, 14, 3, filters=96), square(48, 14, 1, filters=40), square(20, 7, 5, filters=70)]
+)
+def test_the_free_search_misses_no_mapping_by_a_percent(mapper: Mapper, shape: GroupShape, objective: str) -> None:
+    free = replace(mapper, policy=replace(mapper.policy, policy="search", objective=objective))
+    best = scores(free, shape, every_mapping(free, shape)).min()
+    assert best <= scores(free, shape, candidates(free, shape)).min() <= 1.01 * best
