@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from stable_baselines3 import DDPG
-from stable_baselines3.common.utils import polyak_update
+from stable_baselines3.common.utils import polyak_update, update_learning_rate
 from torch.nn import functional
 
 from agent.hints import HintLayout
@@ -26,6 +26,7 @@ class ConditionedDDPG(DDPG):
         layout: where observations hold the hints.
         anchor: weight of the squared distance from the hinted actions in the actor's loss; without it the actor
             follows the critic's errors away from them.
+        actor_learning_rate: of the actor; the critic's is the model's.
         actor_starts: gradient steps of the critic alone before the actor moves.
         max_grad_norm: gradients of either network are clipped to this norm.
     """
@@ -33,13 +34,15 @@ class ConditionedDDPG(DDPG):
     conditioner: Conditioner
     layout: HintLayout
     anchor: float = 0.0
+    actor_learning_rate: float = 1e-4
     actor_starts: int = 0
     max_grad_norm: float = 1.0
 
     def train(self, gradient_steps: int, batch_size: int = 256) -> None:
         """Takes gradient steps on replayed transitions: the critic, then the actor, then both targets."""
         self.policy.set_training_mode(True)
-        self._update_learning_rate([self.actor.optimizer, self.critic.optimizer])
+        self._update_learning_rate(self.critic.optimizer)
+        update_learning_rate(self.actor.optimizer, self.actor_learning_rate)
         losses = [self._step(batch_size) for _ in range(gradient_steps)]
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/critic_loss", float(np.mean([critic for critic, _ in losses])))

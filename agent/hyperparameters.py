@@ -16,11 +16,15 @@ class Hyperparameters:
         reward_scale: rewards are multiplied by scale x layers, then clipped to +-`reward_clip`.
         gamma, gae_lambda: of PPO. Episodes have a fixed length, rewards are dense.
         epochs, minibatch, learning_rate, entropy, clip_range, target_kl: of PPO.
-        values_gamma, values_learning_rate, tau, batch, replay_decisions: of DDPG.
+        values_gamma, values_learning_rate, actor_learning_rate, tau, batch, replay_decisions: of DDPG; the first rate is
+            the critic's.
         decisions_per_update: layer decisions collected for one gradient step of DDPG.
         actor_starts: gradient steps that DDPG's critic takes before its actor moves.
         anchor: pull of DDPG's actor towards the hinted values, unless the start is cold.
-        noise: standard deviation of DDPG's exploration, in units of [-1, 1].
+        explored: share of the decisions whose values are explored; the others follow the actor, so that one explored
+            layer can be told from another.
+        density_noise, bits_noise: standard deviations of that exploration, in units of [-1, 1]. A bin of the bits is
+            wider than one of the densities.
         warm_start: begin at the hints of the additive table.
         sharpness: how strongly the first method policy follows the hints.
         freeze_ppo, freeze_ddpg: hold that learner at its first policy.
@@ -38,15 +42,18 @@ class Hyperparameters:
     entropy: float = 0.0
     clip_range: float = 0.2
     target_kl: float = 0.03
-    values_gamma: float = 0.9
-    values_learning_rate: float = 3e-4
+    values_gamma: float = 0.0
+    values_learning_rate: float = 1e-3
+    actor_learning_rate: float = 1e-4
     tau: float = 0.02
     batch: int = 256
     replay_decisions: int = 32768
     decisions_per_update: int = 64
-    actor_starts: int = 200
+    actor_starts: int = 400
     anchor: float = 1.0
-    noise: float = 0.1
+    explored: float = 0.3
+    density_noise: float = 0.12
+    bits_noise: float = 0.25
     warm_start: bool = True
     sharpness: float = 10.0
     freeze_ppo: bool = False

@@ -36,6 +36,21 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Gaussian exploration of the values of a share of all decisions, deviations in units of [-1, 1]."""
+
+    share: float
+    density: float
+    bits: float
+
+    def added(self, actions: torch.Tensor) -> torch.Tensor:
+        """Returns actions (B, 3) with noise from the global random state."""
+        deviation = torch.tensor([self.density, self.bits, self.bits])
+        explored = torch.rand(len(actions), 1) < self.share
+        return (actions + explored * deviation * torch.randn_like(actions)).clamp(-1, 1)
+
+
+@dataclass(frozen=True)
 class Learners:
     """PPO over methods, and DDPG over density and bits, which reads PPO's method."""
 
@@ -44,7 +59,7 @@ class Learners:
     layout: HintLayout
 
     def decide(
-        self, observations: FloatArray, masks: NDArray[np.bool_], *, deterministic: bool, noise: float = 0.0
+        self, observations: FloatArray, masks: NDArray[np.bool_], *, deterministic: bool, noise: Noise | None = None
     ) -> Decision:
         """Returns a method and values for every observation.
 
@@ -52,14 +67,14 @@ class Learners:
             observations: (B, F).
             masks: (B, M), legal methods.
             deterministic: take the most likely method instead of a drawn one.
-            noise: standard deviation of exploration added to the values, in units of [-1, 1].
+            noise: exploration added to the values, none when None.
         """
         inputs = torch.as_tensor(observations)
         with torch.no_grad():
             methods, values, log_probabilities = self.ppo.policy(inputs, deterministic, masks)
             actions = self.ddpg.actor(self.conditioned(inputs, methods))
-            if noise > 0:
-                actions = (actions + noise * torch.randn_like(actions)).clamp(-1, 1)
+            if noise is not None:
+                actions = noise.added(actions)
         unit = (actions.numpy() + 1) / 2
         return Decision(methods.numpy(), unit, values, log_probabilities)
 
@@ -132,6 +147,7 @@ def _make_ddpg(interface: Interface, hyper: Hyperparameters) -> ConditionedDDPG:
     ddpg.layout = interface.layout
     ddpg.anchor = hyper.anchor if hyper.warm_start else 0.0
     ddpg.actor_starts = hyper.actor_starts
+    ddpg.actor_learning_rate = hyper.actor_learning_rate
     ddpg._setup_model()
     return ddpg
 

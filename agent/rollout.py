@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agent.hyperparameters import Hyperparameters
-from agent.learners import Learners
+from agent.learners import Learners, Noise
 from agent.sb3_vec import CompressionVecEnv
 from envs.episodes import Outcome
 
@@ -36,7 +36,7 @@ def collect(
     ends: list[Outcome] = []
     buffer = learners.ppo.rollout_buffer
     buffer.reset()
-    noise = 0.0 if hyper.freeze_ddpg else hyper.noise
+    noise = None if hyper.freeze_ddpg else Noise(hyper.explored, hyper.density_noise, hyper.bits_noise)
     values = np.empty((buffer.buffer_size, env.num_envs, 3), dtype=np.float32)
     observations, starts, total = env.reset(), np.ones(env.num_envs, dtype=np.bool_), 0.0
     gains = env.gains()

@@ -18,7 +18,9 @@ CHANNELS = (8, 16, 16, 32, 16, 8)
 
 def chain_network() -> Network:
     groups = tuple(
-        ChannelGroup(f"c{index}", size, (index - 1,) * (index > 0), (index,) * (index < 5), "" if 0 < index < 5 else "end")
+        ChannelGroup(
+            f"c{index}", size, (index - 1,) * (index > 0), (index,) * (index < 5), "" if 0 < index < 5 else "end"
+        )
         for index, size in enumerate(CHANNELS)
     )
     layers = tuple(chain_layer(index) for index in range(len(CHANNELS) - 1))
@@ -61,7 +63,9 @@ def chain_errors(space: Space, seed: int = 0) -> ErrorTable:
 @pytest.fixture(scope="session")
 def chain() -> Problem:
     network = chain_network()
-    capabilities = Capabilities((Dense(), Element(), NofM(2, 4), Channel(), Filter()), (2, 4, 8), (2, 4, 8), ("dense", "bitmask"))
+    capabilities = Capabilities(
+        (Dense(), Element(), NofM(2, 4), Channel(), Filter()), (2, 4, 8), (2, 4, 8), ("dense", "bitmask")
+    )
     space = build_space(network, capabilities)
     accelerator = ToyAccelerator(capabilities, tensor_pj=2.0)
     return Problem(network, accelerator, space, chain_errors(space), Calibration())
