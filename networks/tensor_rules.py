@@ -134,11 +134,13 @@ def permutation(coupling: Coupling, node: fx.Node) -> Value:
         return unknown(coupling, node)
     order = list(range(len(shape)))
     if operation(node) == "permute":
-        given = node.args[1] if isinstance(node.args[1], list | tuple) else node.args[1:]
-        order = [int(dim) % len(shape) for dim in given]  # type: ignore[arg-type]
+        given: Any = node.args[1:] if len(node.args) > 2 else argument(node, 1, "dims")
+        order = [dim % len(shape) for dim in given]
     else:
-        one, other = (int(argument(node, place, f"dim{place - 1}")) % len(shape) for place in (1, 2))
-        order[one], order[other] = other, one
+        one, other = argument(node, 1, "dim0"), argument(node, 2, "dim1")
+        if not isinstance(one, int) or not isinstance(other, int):
+            return unknown(coupling, node)
+        order[one], order[other] = order[other], order[one]
     return ChannelAxis(order.index(axis.dim), axis.spans)
 
 

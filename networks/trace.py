@@ -77,6 +77,7 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int], name: str) -> Tr
         reason = " ".join(str(error).split())
         raise UnsupportedNetworkError(f"network '{name}' cannot be traced by torch.fx: {reason}") from error
     graph.graph.eliminate_dead_code()
+    _make_positional(graph.graph)
     graph.recompile()
     shapes = shapes_of(graph, input_shape)
     if not isinstance(shapes[next(iter(reversed(graph.graph.nodes)))], Shape):
@@ -85,6 +86,15 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int], name: str) -> Tr
     if not coupling.layers:
         raise UnsupportedNetworkError(f"network '{name}' has no Conv2d or Linear layer to compress")
     return _assemble(coupling, input_shape, name)
+
+
+def _make_positional(graph: fx.Graph) -> None:
+    """Turns `layer(input=x)` and `cat(tensors=...)` into calls whose first argument has no name, as rules expect."""
+    for node in graph.nodes:
+        for name in ("input", "tensors"):
+            if not node.args and name in node.kwargs:
+                node.args = (node.kwargs[name],)
+                node.kwargs = {key: value for key, value in node.kwargs.items() if key != name}
 
 
 def _assemble(coupling: Coupling, input_shape: tuple[int, int, int], name: str) -> TracedNetwork:

@@ -131,6 +131,19 @@ class Twice(nn.Module):
         return self.head(self.shared(self.shared(self.stem(x))).mean((2, 3)))
 
 
+class Keywords(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1)
+        self.last = nn.Conv2d(16, 8, 1)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Any:
+        y = functional.relu(input=self.stem(input=x))
+        y = self.last(torch.cat(tensors=[y, y], dim=1)).permute(dims=(0, 2, 3, 1)).transpose(-1, 1)
+        return self.head(input=torch.mean(input=y, dim=(2, 3)))
+
+
 class Tied(nn.Module):
     """One scale for two tensors."""
 
@@ -320,7 +333,7 @@ def seeded(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
     return lively
 
 
-@pytest.mark.parametrize("kind", [Residual, Concat, Gated, ChannelsLast], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [Residual, Concat, Gated, ChannelsLast, Keywords], ids=lambda kind: kind.__name__)
 def test_removed_channels_equal_masked_ones(kind: type[nn.Module]) -> None:
     assert check_removal(seeded(kind), (3, 8, 8)) > 0
 

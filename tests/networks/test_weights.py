@@ -1,5 +1,8 @@
 """Weights from files, the cache and a short training; what does not fit is named."""
 
+import dataclasses
+import hashlib
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -232,3 +235,20 @@ def test_shared_cifar_weights_fit(shared_dir: Path, name: str) -> None:
 def test_shared_weights_of_another_depth_do_not_fit(shared_dir: Path) -> None:
     with pytest.raises(MismatchError, match=r"unexpected: layer1\.3"):
         load(resnet20(), str(shared_dir / "weights" / "resnet56_cifar10jpeg.safetensors"))
+
+
+def offline(*_: object, **__: object) -> None:
+    raise urllib.error.URLError("no route to host")
+
+
+def test_hub_weights_say_when_there_is_no_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    data = dataclasses.replace(open_data("digits"), embedded=False, name="photos")
+    digits_as_synsets = hashlib.sha256("\n".join(data.classes).encode()).hexdigest()
+    monkeypatch.setattr(loading, "IMAGENET_SYNSETS_SHA256", digits_as_synsets)
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
+    monkeypatch.setenv("ESPALIER_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    with pytest.raises(MissingFileError, match=r"could not be fetched .*no route to host.*give --weights") as caught:
+        load(build("squeezenet1_1", 10, (3, 64, 64)), "auto", data)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob("*.safetensors"))
