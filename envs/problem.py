@@ -19,7 +19,7 @@ from plan.layer import Network
 from plan.space import Choices, Space
 
 Objective = Literal["energy", "latency", "edp", "size"]
-OBJECTIVE_WEIGHTS: dict[str, tuple[float, float, float]] = {
+OBJECTIVE_WEIGHTS: dict[Objective, tuple[float, float, float]] = {
     "energy": (1.0, 0.0, 0.0),
     "latency": (0.0, 1.0, 0.0),
     "edp": (1.0, 1.0, 0.0),

@@ -1,5 +1,6 @@
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -16,7 +17,7 @@ from envs.vector_env import VectorCompressionEnv
 from envs.views import ContinuousView, DiscreteView
 from plan.errors import IllegalChoiceError, InvalidValueError
 
-Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]
+Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +106,13 @@ def test_single_env_is_a_batch_of_one(coupled: Problem, observer: Observer) -> N
     batch, single = VectorCompressionEnv(coupled, 3, observer=observer), CompressionEnv(coupled, observer)
     rates = np.array([0.1, 1.0, 10.0])
     rng = np.random.default_rng(1)
-    batch_observations, _ = batch.reset(options={"rates": rates})
+    observations, _ = batch.reset(options={"rates": rates})
     played = []
     for _ in range(coupled.space.n_layers):
-        actions = random_actions(batch.action_masks(), rng)
-        played.append((batch_observations, actions, batch.action_masks()))
-        batch_observations, rewards, *_ = batch.step(actions)
-        played[-1] += (rewards,)
+        mask, actions = batch.action_masks(), random_actions(batch.action_masks(), rng)
+        following, rewards, *_ = batch.step(actions)
+        played.append((observations, actions, mask, rewards))
+        observations = following
     for plan in range(3):
         observation, _ = single.reset(options={"rate": rates[plan]})
         for seen, actions, mask, rewards in played:

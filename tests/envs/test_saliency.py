@@ -27,7 +27,7 @@ def statistics_of(layer: Layer, seed: int, blocks: int = 1) -> LayerStatistics:
 
 def damped(moment: np.ndarray) -> np.ndarray:
     exact = moment.astype(np.float64)
-    return exact + DAMPING * exact.diagonal().mean() * np.eye(len(exact))
+    return np.asarray(exact + DAMPING * exact.diagonal().mean() * np.eye(len(exact)))
 
 
 def least_cost(metric: np.ndarray, removed: np.ndarray, weight: np.ndarray) -> float:

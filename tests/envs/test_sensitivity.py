@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.accuracy.curves import curves_of, features_of, removal_curve
+from envs.accuracy.curves import curves_of, features_of, removal_curve, with_groups
 from envs.accuracy.error_table import ErrorTable
 from envs.accuracy.repaired_cells import affordable, cells_of
 from envs.accuracy.saliency import LayerStatistics, Saliency
@@ -60,16 +60,25 @@ def test_n_of_m_costs_the_lowest_of_each_group(coupled_space: Space, statistics:
 
 
 def test_filters_cost_what_all_readers_lose(coupled_space: Space, statistics: list[LayerStatistics]) -> None:
-    """One of eight stream channels goes: the readers are layers 1, 3 and 4."""
-    method, index = position(coupled_space, "filter"), 27
-    table = build_error_table(coupled_space, statistics, None)
-    by_channel = sum(
-        Saliency(coupled_space.network.layers[reader], statistics[reader]).input_costs for reader in (1, 3, 4)
-    )
-    dense = table.weight[0, 0, -1, -1]
-    grows = table.weight[0, method, index, -1] - DENSITIES[index] * dense
-    assert round(DENSITIES[index] * 8) == 7
-    assert by_channel.min() * 0.2 < grows < by_channel.min() * 5
+    """Of eight stream channels, read by layers 1, 3 and 4, the cheapest go first."""
+    curves = with_groups(coupled_space, [curves_of(coupled_space, layer, statistics[layer]) for layer in range(7)])
+    readers = [Saliency(coupled_space.network.layers[reader], statistics[reader]) for reader in (1, 3, 4)]
+    by_channel = np.sort(np.sum([reader.input_costs for reader in readers], axis=0))
+    method = position(coupled_space, "filter")
+    assert curves[0].prune[method, 27] == pytest.approx(by_channel[0])
+    assert curves[0].prune[method, 15] == pytest.approx(by_channel[:4].sum())
+    assert curves[0].limit[method] == pytest.approx(sum(reader.total for reader in readers))
+
+
+def test_channels_ranked_by_norm_cost_what_their_rank_says(
+    coupled_space: Space, statistics: list[LayerStatistics]
+) -> None:
+    """Layer 2 is the only reader of the inner group; l1 ranks by its own input norms."""
+    curves = with_groups(coupled_space, [curves_of(coupled_space, layer, statistics[layer]) for layer in range(7)])
+    norms = np.abs(statistics[2].weight).sum(axis=0)
+    costs = Saliency(coupled_space.network.layers[2], statistics[2]).input_costs
+    method = position(coupled_space, "channel", "l1")
+    assert curves[2].prune[method, 15] == pytest.approx(costs[np.argsort(norms)[:4]].sum())
 
 
 def test_features_of_a_flattened_tensor(coupled_space: Space) -> None:
