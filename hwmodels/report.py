@@ -1,12 +1,11 @@
 """Command: cost of every layer of a network on a hardware, split by memory level.
 
-python -m hwmodels.report --net NET --hw HW [--bits 8] [--view normalised|joules] [--csv FILE]
+python -m hwmodels.report --net NET --hw HW [--bits 8] [--plan plan.json] [--csv F] [--plot F.png]
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,95 +14,92 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from hwmodels.accelerator import LATENCY_PARTS, LEVELS, OPERANDS, VIEWS, Accelerator, Cost
+from hwmodels.accelerator import LEVELS, VIEWS, Accelerator
 from hwmodels.assignments import dense
+from hwmodels.cost_plot import write_plot
+from hwmodels.layer_costs import LayerCost, layer_costs, write_csv
 from hwmodels.loader import load
-from plan.errors import EspalierError, InvalidValueError, UnwritableError
+from hwmodels.mapping import OBJECTIVES
+from hwmodels.objective import with_objective
+from plan import document
+from plan.assignment import Assignment
+from plan.errors import EspalierError, InvalidValueError
 from plan.layer import Network
 
 FILE_WIDTH = 140
 
 
 @dataclass(frozen=True)
-class LayerCost:
-    """Cost of one layer: uJ in all and per level and operand, ms in all and per part, stored kB."""
+class Subject:
+    """What is priced: a network and what became of its layers, in words too; notes tell what had to be replaced."""
 
-    name: str
-    energy_uj: float
-    level_uj: dict[str, float]
-    operand_uj: dict[str, float]
-    latency_ms: float
-    part_ms: dict[str, float]
-    size_kb: float
-
-    @property
-    def bound_by(self) -> str:
-        """The largest part of the latency."""
-        return max(self.part_ms, key=lambda part: self.part_ms[part])
-
-    def record(self) -> dict[str, str | float]:
-        """Returns one row of the CSV file; the quantity's unit ends its name."""
-        return {
-            "layer": self.name,
-            "energy_uj": self.energy_uj,
-            **{f"{level}_uj": value for level, value in self.level_uj.items()},
-            **{f"{operand}_uj": value for operand, value in self.operand_uj.items()},
-            "latency_ms": self.latency_ms,
-            **{f"{part}_ms": value for part, value in self.part_ms.items()},
-            "size_kb": self.size_kb,
-            "bound_by": self.bound_by,
-        }
-
-
-def layer_costs(network: Network, cost: Cost) -> list[LayerCost]:
-    """Returns the layers' costs under the first plan of a batch, and last their total."""
-    names = [layer.name for layer in network.layers]
-    return [_layer_cost(name, cost, slice(at, at + 1)) for at, name in enumerate(names)] + [
-        _layer_cost("total", cost, slice(None))
-    ]
-
-
-def _layer_cost(name: str, cost: Cost, layers: slice) -> LayerCost:
-    to_ms = 1.0 / (cost.clock_mhz * 1e3)
-    return LayerCost(
-        name=name,
-        energy_uj=float(cost.energy_pj[0, layers].sum() * 1e-6),
-        level_uj={level: float(cost.level_pj(level)[0, layers].sum() * 1e-6) for level in LEVELS},
-        operand_uj={operand: float(cost.operand_pj(operand)[0, layers].sum() * 1e-6) for operand in OPERANDS},
-        latency_ms=float(cost.latency_cycles[0, layers].sum() * to_ms),
-        part_ms={part: float(cost.latency_parts_cycles[part][0, layers].sum() * to_ms) for part in LATENCY_PARTS},
-        size_kb=float(cost.size_bits[0, layers].sum() / 8e3),
-    )
+    network: Network
+    assignment: Assignment
+    words: str
+    notes: tuple[str, ...] = ()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0 after printing the table, 2 when the network, the hardware or a value cannot be used."""
+    """Returns 0 after printing the table, 2 when the network, the plan, the hardware or a value cannot be used."""
     options = _parser().parse_args(arguments)
     try:
-        accelerator = load(options.hw)
-        bits = _bits(accelerator, options.bits)
-        network = _trace(options.net, options.input_size)
+        accelerator = with_objective(load(options.hw), options.map_objective)
+        subject = _subject(options, accelerator)
         view = options.view or accelerator.energy_view
-        rows = layer_costs(network, accelerator.evaluate(network, dense(network, bits), view=view))
+        cost = accelerator.evaluate(subject.network, subject.assignment, view=view)
+        rows = layer_costs(subject.network, cost)
+        title = f"{subject.network.name} on {accelerator.name}, {subject.words}, {view} energy, one image"
         if options.csv:
             write_csv(Path(options.csv), rows)
+        if options.plot:
+            write_plot(Path(options.plot), title, rows[:-1])
     except EspalierError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    title = f"{network.name} on {accelerator.name}, dense at {bits} bits, {view} energy, one image"
     _print_table(Console(width=None if sys.stdout.isatty() else FILE_WIDTH), title, rows)
+    for note in subject.notes:
+        sys.stdout.write(f"{note}\n")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m hwmodels.report", description=__doc__)
-    parser.add_argument("--net", required=True, help="network: a name or path/file.py:function")
+    parser.add_argument("--net", help="network: a name or path/file.py:function (default: the plan's)")
     parser.add_argument("--hw", required=True, help="hardware: a preset's name or the path of a .toml file")
     parser.add_argument("--bits", type=int, help="weights and activations; default 8, or the only width there is")
+    parser.add_argument("--plan", help="a plan.json to price instead of the dense network")
     parser.add_argument("--view", choices=VIEWS, help="energy view; default the hardware's own")
+    parser.add_argument(
+        "--map-objective", choices=OBJECTIVES, help="what mappings minimise; default the hardware's own"
+    )
     parser.add_argument("--input-size", type=int, default=224, help="height and width of the image (default 224)")
     parser.add_argument("--csv", help="also write the table to this file")
+    parser.add_argument("--plot", help="also draw energy by level and operand, and latency, to this .png")
     return parser
+
+
+def _subject(options: argparse.Namespace, accelerator: Accelerator) -> Subject:
+    if options.plan:
+        return _planned(options, accelerator)
+    if not options.net:
+        raise InvalidValueError("nothing to price; give --net NET or --plan plan.json")
+    bits = _bits(accelerator, options.bits)
+    network = _trace(options.net, options.input_size)
+    return Subject(network, dense(network, bits), f"dense at {bits} bits")
+
+
+def _planned(options: argparse.Namespace, accelerator: Accelerator) -> Subject:
+    """Returns a plan's network and layers; what this hardware cannot execute is replaced and noted."""
+    from agent.plan_network import network_of_plan  # imported here: loads torch, which wrong files need not wait for
+    from agent.transfer import transfer
+
+    content = document.load(Path(options.plan))
+    network = network_of_plan(content, options.net)
+    moved = transfer(
+        network, document.schemes_of(content), accelerator.capabilities, content["baseline"]["weight_bits"]
+    )
+    assignment = moved.space.resolve(moved.choice[None])
+    return Subject(network, assignment, f"plan {options.plan}", tuple(str(masked) for masked in moved.masked))
 
 
 def _bits(accelerator: Accelerator, asked: int | None) -> int:
@@ -124,22 +120,6 @@ def _trace(net: str, pixels: int) -> Network:
 
     source = zoo.build(net, None, (3, pixels, pixels))
     return trace.trace(source.module, source.input_size, source.name).network
-
-
-def write_csv(path: Path, rows: Sequence[LayerCost]) -> None:
-    """Writes one line a layer and one for the total.
-
-    Raises:
-        UnwritableError: the file cannot be written.
-    """
-    records = [row.record() for row in rows]
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(records[0]))
-            writer.writeheader()
-            writer.writerows(records)
-    except OSError as error:
-        raise UnwritableError(f"cannot write {path}: {error.strerror}; choose another --csv") from error
 
 
 def _print_table(console: Console, title: str, rows: Sequence[LayerCost]) -> None:

@@ -22,6 +22,7 @@ class Agreement:
     """Energy of ours over another tool's, layer by layer."""
 
     tool: str
+    objective: str
     names: tuple[str, ...]
     ratios: tuple[float, ...]
     rank_correlation: float
@@ -43,25 +44,31 @@ class Agreement:
 
 
 def agreement(
-    chip: Eyeriss, tool: str, shapes: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]
+    chip: Eyeriss,
+    tool: str,
+    shapes: Sequence[Mapping[str, Any]],
+    results: Sequence[Mapping[str, Any]],
+    objective: str = "energy",
 ) -> Agreement:
-    """Returns how our energy-optimal, dense, one-image energy compares with a tool's.
+    """Returns how our dense, one-image energy under free mapping search compares with a tool's.
 
     Args:
         chip: the chip's preset; its array is kept, its policy is not.
         tool: name for messages.
         shapes: layers with keys net, name, C, M, H, W, R, S, E, F, stride, groups.
         results: the tool's layers with keys net, name, energy_total (MAC units).
+        objective: what our mappings minimise.
     """
     theirs = {(entry["net"], entry["name"]): float(entry["energy_total"]) for entry in results}
     shared = [shape for shape in shapes if (shape["net"], shape["name"]) in theirs]
-    parameters = replace(chip.parameters, policy="search", objective="energy", images=1)
+    parameters = replace(chip.parameters, policy="search", objective=objective, images=1)
     network = Network("reference", (3, 224, 224), tuple(layer_of(shape, i) for i, shape in enumerate(shared)), (), ())
     cost = chip.with_parameters(parameters).evaluate(network, dense(network, 16), view="normalised")
     ours = cost.energy_pj[0] / parameters.unit_pj
     other = np.array([theirs[shape["net"], shape["name"]] for shape in shared])
     return Agreement(
         tool=tool,
+        objective=objective,
         names=tuple(f"{shape['net']} {shape['name']}" for shape in shared),
         ratios=tuple(float(ratio) for ratio in ours / other),
         rank_correlation=_rank_correlation(ours, other),

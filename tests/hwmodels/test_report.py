@@ -7,10 +7,13 @@ import pytest
 
 from hwmodels.accelerator import LATENCY_PARTS, LEVELS, OPERANDS
 from hwmodels.assignments import dense
+from hwmodels.cost_plot import write_plot
+from hwmodels.layer_costs import layer_costs, write_csv
 from hwmodels.loader import load
-from hwmodels.report import layer_costs, main, write_csv
+from hwmodels.objective import with_objective
+from hwmodels.report import main
 from hwmodels.validation.published import measured_table
-from plan.errors import UnwritableError
+from plan.errors import InvalidValueError, UnwritableError
 
 
 @pytest.mark.parametrize("hw", ["eyeriss", "eyeriss_v1"])
@@ -66,3 +69,30 @@ def test_a_traced_network_is_reported(capsys: pytest.CaptureFixture[str], tmp_pa
     assert main(["--net", "resnet20", "--hw", "eyeriss", "--input-size", "32", "--csv", str(path)]) == 0
     assert "resnet20 on eyeriss, dense at 8 bits, normalised energy" in capsys.readouterr().out
     assert len(path.read_text().splitlines()) == 1 + 20 + 1
+
+
+def test_the_mapping_objective_can_be_chosen() -> None:
+    network, chip = measured_table("alexnet").network, load("eyeriss_v1")
+    by_energy, by_latency = with_objective(chip, "energy"), with_objective(chip, "latency")
+    whole = dense(network, 16)
+    energy, latency = (model.evaluate(network, whole, view="normalised") for model in (by_energy, by_latency))
+    assert energy.energy_uj < latency.energy_uj
+    assert energy.latency_ms > latency.latency_ms
+    assert with_objective(chip, None) is chip
+    with pytest.raises(InvalidValueError, match="'systolic' has no mappings to choose from"):
+        with_objective(load("systolic"), "energy")
+
+
+def test_plots_are_drawn_and_bad_paths_named(tmp_path: Path) -> None:
+    network = measured_table("alexnet").network
+    rows = layer_costs(network, load("eyeriss").evaluate(network, dense(network, 8)))[:-1]
+    write_plot(tmp_path / "cost.png", "AlexNet", rows)
+    assert (tmp_path / "cost.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("missing/cost.png", "cost.nothing"):
+        with pytest.raises(UnwritableError, match="choose another --plot"):
+            write_plot(tmp_path / name, "AlexNet", rows)
+
+
+def test_a_report_needs_something_to_price(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--hw", "eyeriss"]) == 2
+    assert "--net NET or --plan" in capsys.readouterr().err

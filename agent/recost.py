@@ -1,0 +1,60 @@
+"""Command: the price of a plan on another accelerator.
+
+python -m agent.recost plan.json --hw OTHER [--net NET] [--view normalised|joules]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from agent.command import DONE, run_command
+from agent.config import Parser
+from hwmodels.accelerator import VIEWS
+from hwmodels.loader import load as load_hardware
+from plan.document import load
+
+SHOWN = 20
+UNITS = {"energy": "uJ", "latency": "ms", "size": "kB"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 after printing the prices, 2 when the plan, its network or the hardware cannot be used."""
+    parser = Parser(prog="python -m agent.recost", description="The price of a plan on another accelerator.")
+    parser.add_argument("plan", metavar="PLAN", help="a plan.json")
+    parser.add_argument("--hw", required=True, help="the other hardware: a preset's name or a .toml file")
+    parser.add_argument("--net", help="the network, when it moved or is code in a file (default: as the plan says)")
+    parser.add_argument("--view", choices=VIEWS, help="energy view (default: the hardware's own)")
+    return run_command(lambda: _recost(parser, arguments))
+
+
+def _recost(parser: Parser, arguments: Sequence[str] | None) -> int:
+    options = parser.parse_args(arguments)
+    document, accelerator = load(Path(options.plan)), load_hardware(options.hw)
+    from agent.plan_network import network_of_plan  # imported here: torch, which a broken plan need not wait for
+    from agent.transfer import priced
+
+    view = options.view or accelerator.energy_view
+    prices = priced(network_of_plan(document, options.net), document, accelerator, view)
+    made = document["hardware"]
+    table = Table(title=f"found on {made['name']} ({made['energy_view']}), priced on {accelerator.name} ({view})")
+    headings = ("", f"dense on {accelerator.name}", "plan there", "saved there", f"saved on {made['name']}")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, unit in UNITS.items():
+        costs = (f"{side[name]:.5g}" for side in (prices.dense, prices.plan))
+        table.add_row(f"{name}, {unit}", *costs, f"{prices.saving(name):.1%}", f"{document['savings'][name]:.1%}")
+    Console().print(table)
+    lines = [f"{masked}\n" for masked in prices.masked]
+    sys.stdout.writelines(lines[:SHOWN])
+    shown = f", {SHOWN} of them shown" if len(lines) > SHOWN else ""
+    sys.stdout.write(f"choices of the plan not executable on {accelerator.name}: {len(lines)}{shown}\n")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

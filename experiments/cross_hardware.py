@@ -1,0 +1,122 @@
+"""Command: a matrix of plans and accelerators, found on A and priced on B.
+
+python -m experiments.cross_hardware A/plan.json B/plan.json ... [--hw NAME ...] [--csv matrix.csv]
+
+Every cell is the saving against the dense network at the plan's baseline bits on the accelerator of the column; choices
+that it cannot execute are priced dense or at the next wider bits, and counted.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from agent.command import DONE, run_command
+from agent.config import Parser
+from agent.plan_network import network_of_plan
+from agent.transfer import priced
+from hwmodels.accelerator import Accelerator
+from hwmodels.loader import load as load_hardware
+from hwmodels.loader import preset_names
+from plan.document import Document, load
+from plan.errors import UnwritableError
+from plan.layer import Network
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a plan saves on a hardware, fractions; masked counts the choices that the hardware cannot execute."""
+
+    plan: str
+    found_on: str
+    priced_on: str
+    energy: float
+    latency: float
+    size: float
+    masked: int
+
+
+def matrix(plans: Sequence[tuple[str, Document, Network]], accelerators: Sequence[Accelerator]) -> list[Cell]:
+    """Returns a cell per plan and accelerator, plan by plan; every accelerator prices in its own view."""
+    return [
+        _cell(name, document, network, accelerator) for name, document, network in plans for accelerator in accelerators
+    ]
+
+
+def _cell(name: str, document: Document, network: Network, accelerator: Accelerator) -> Cell:
+    prices = priced(network, document, accelerator, accelerator.energy_view)
+    return Cell(
+        plan=name,
+        found_on=document["hardware"]["name"],
+        priced_on=accelerator.name,
+        energy=prices.saving("energy"),
+        latency=prices.saving("latency"),
+        size=prices.saving("size"),
+        masked=len(prices.masked),
+    )
+
+
+def write_csv(path: Path, cells: Sequence[Cell]) -> None:
+    """Writes one line a cell.
+
+    Raises:
+        UnwritableError: the file cannot be written.
+    """
+    records = [asdict(cell) for cell in cells]
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(Cell.__dataclass_fields__))
+            writer.writeheader()
+            writer.writerows(records)
+    except OSError as error:
+        raise UnwritableError(f"cannot write {path}: {error.strerror}; choose another --csv") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 after printing the matrix, 2 when a plan, its network or a hardware cannot be used."""
+    parser = Parser(prog="python -m experiments.cross_hardware", description="Plans found on A, priced on B.")
+    parser.add_argument("plans", metavar="PLAN", nargs="+", help="plan.json files")
+    parser.add_argument("--hw", nargs="+", default=preset_names(), help="accelerators (default: every preset)")
+    parser.add_argument("--csv", help="also write the cells to this file")
+    return run_command(lambda: _run(parser, arguments))
+
+
+def _run(parser: Parser, arguments: Sequence[str] | None) -> int:
+    options = parser.parse_args(arguments)
+    accelerators = [load_hardware(name) for name in options.hw]
+    documents = [(path, load(Path(path))) for path in options.plans]
+
+    plans = [(path, document, network_of_plan(document)) for path, document in documents]
+    cells = matrix(plans, accelerators)
+    if options.csv:
+        write_csv(Path(options.csv), cells)
+    _show(cells, [accelerator.name for accelerator in accelerators])
+    return DONE
+
+
+def _show(cells: Sequence[Cell], names: Sequence[str]) -> None:
+    """Prints a row per plan: energy saved, latency saved, and in brackets how many choices were replaced."""
+    table = Table(title="energy saved / latency saved (choices not executable there)")
+    for heading in ("plan", "found on", *names):
+        table.add_column(heading)
+    for start in range(0, len(cells), len(names)):
+        row = cells[start : start + len(names)]
+        texts = [
+            f"{cell.energy:.0%} / {cell.latency:.0%}" + (f" ({cell.masked})" if cell.masked else "") for cell in row
+        ]
+        table.add_row(row[0].plan, row[0].found_on, *texts)
+    Console(width=None if sys.stdout.isatty() else 60 + 18 * len(names)).print(table)
+
+
+def _text(cell: Cell) -> str:
+    return f"{cell.energy:.0%} / {cell.latency:.0%}" + (f" ({cell.masked})" if cell.masked else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
