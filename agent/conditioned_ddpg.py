@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from stable_baselines3 import DDPG
 from stable_baselines3.common.utils import polyak_update, update_learning_rate
+from torch import nn
 from torch.nn import functional
 
 from agent.hints import HintLayout
@@ -59,12 +60,12 @@ class ConditionedDDPG(DDPG):
             next_value = self.critic_target(following, self.actor_target(following))[0]
             target = data.rewards + (1 - data.dones) * self.gamma * next_value
         critic_loss = functional.smooth_l1_loss(self.critic(data.observations, data.actions)[0], target)
-        self._descend(critic_loss, self.critic)
+        self._descend(critic_loss, self.critic, self.critic.optimizer)
         actions = self.actor(data.observations)
         actor_loss = self.anchor * self._distance(data.observations, actions)
         actor_loss = actor_loss - self.critic.q1_forward(data.observations, actions).mean()
         if self._n_updates > self.actor_starts:
-            self._descend(actor_loss, self.actor)
+            self._descend(actor_loss, self.actor, self.actor.optimizer)
         polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
         polyak_update(self.actor.parameters(), self.actor_target.parameters(), self.tau)
         return critic_loss.item(), actor_loss.item()
@@ -74,8 +75,8 @@ class ConditionedDDPG(DDPG):
         hinted = 2 * self.layout.values_of(observations) - 1
         return (actions - hinted).square().sum(dim=1).mean()
 
-    def _descend(self, loss: torch.Tensor, network: torch.nn.Module) -> None:
-        network.optimizer.zero_grad()  # type: ignore[operator, union-attr]
-        loss.backward()
+    def _descend(self, loss: torch.Tensor, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(network.parameters(), self.max_grad_norm)
-        network.optimizer.step()  # type: ignore[operator, union-attr]
+        optimizer.step()

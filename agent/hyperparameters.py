@@ -16,8 +16,7 @@ class Hyperparameters:
         reward_scale: rewards are multiplied by scale x layers, then clipped to +-`reward_clip`.
         gamma, gae_lambda: of PPO. Episodes have a fixed length, rewards are dense.
         epochs, minibatch, learning_rate, entropy, clip_range, target_kl: of PPO.
-        values_gamma, values_learning_rate, actor_learning_rate, tau, batch, replay_decisions: of DDPG; the first rate is
-            the critic's.
+        values_gamma, values_learning_rate (the critic's), actor_learning_rate, tau, batch, replay_decisions: of DDPG.
         decisions_per_update: layer decisions collected for one gradient step of DDPG.
         actor_starts: gradient steps that DDPG's critic takes before its actor moves.
         anchor: pull of DDPG's actor towards the hinted values, unless the start is cold.
@@ -31,7 +30,7 @@ class Hyperparameters:
     """
 
     hidden: int = 64
-    rollout_decisions: int = 4096
+    rollout_decisions: int = 6912
     reward_scale: float = 20.0
     reward_clip: float = 5.0
     gamma: float = 1.0
@@ -48,7 +47,7 @@ class Hyperparameters:
     tau: float = 0.02
     batch: int = 256
     replay_decisions: int = 32768
-    decisions_per_update: int = 64
+    decisions_per_update: int = 128
     actor_starts: int = 400
     anchor: float = 1.0
     explored: float = 0.3

@@ -52,6 +52,7 @@ class MethodPolicy(MaskableActorCriticPolicy):
     """Masked distribution over methods and the value of an observation."""
 
     mlp_extractor: HintedExtractor
+    action_net: nn.Linear
 
     def __init__(
         self,
@@ -72,10 +73,9 @@ class MethodPolicy(MaskableActorCriticPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
         if self.start.warm:
-            scale = -self.start.sharpness * torch.eye(self.start.layout.methods)
-            with torch.no_grad():
-                self.action_net.weight.zero_()
-                self.action_net.weight[:, -self.start.layout.methods :] = scale
+            weight = torch.zeros(self.action_net.out_features, self.action_net.in_features)
+            weight[:, -self.start.layout.methods :] = -self.start.sharpness * torch.eye(self.start.layout.methods)
+            self.action_net.load_state_dict({"weight": weight, "bias": torch.zeros(len(weight))})
 
 
 class ValuesActor(Actor):
@@ -104,7 +104,7 @@ class ValuesActor(Actor):
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         """Returns the values (B, 3) for conditioned observations (B, F + M)."""
         if not self.start.warm:
-            return self.mu(obs)
+            return torch.tanh(self.mu[:-1](obs))
         hinted = (2 * self.start.layout.values_of(obs) - 1).clamp(-EDGE, EDGE)
         return torch.tanh(torch.atanh(hinted) + self.mu[:-1](obs))
 
@@ -141,7 +141,8 @@ class ValuesCritic(ContinuousCritic):
 
     def q1_forward(self, obs: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         """Returns the first network's estimate, (B, 1)."""
-        return self(obs, actions)[0]
+        first: torch.Tensor = self.forward(obs, actions)[0]
+        return first
 
 
 class ValuesPolicy(TD3Policy):

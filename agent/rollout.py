@@ -43,7 +43,7 @@ def collect(
     for step in range(buffer.buffer_size):
         masks = env.action_masks()
         decision = learners.decide(observations, masks, deterministic=hyper.freeze_ppo, noise=noise)
-        following, rewards, ended, infos = env.step({"method": decision.methods, "values": decision.values})
+        following, rewards, ended, infos = env.act(decision.methods, decision.values)
         callback.model.num_timesteps += env.num_envs
         callback.update_locals({"rewards": rewards, "dones": ended, "infos": infos})
         if not callback.on_step():

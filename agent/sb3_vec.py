@@ -62,6 +62,11 @@ class CompressionVecEnv(VecEnv):
         observations, rewards, ended, _, infos = self.core.step(self._actions)
         return observations, rewards.astype(np.float32), ended, self._infos(infos)
 
+    def act(self, methods: NDArray[np.int64], values: NDArray[np.float32]) -> Step:
+        """Returns what `step` does, for the two parts of an action."""
+        self.step_async({"method": methods, "values": values})
+        return self.step_wait()
+
     def _infos(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
         if "choices" not in infos:
             return [{}] * self.num_envs
@@ -75,7 +80,7 @@ class CompressionVecEnv(VecEnv):
 
     def gains(self) -> NDArray[np.float64]:
         """Returns what an episode at each env's exchange rate earns if every layer follows its hints, (B,)."""
-        return self._gains[self.core.episodes.state.rate_rows]
+        return np.asarray(self._gains[self.core.episodes.state.rate_rows])
 
     def random_state(self) -> dict[str, Any]:
         """Returns where the generator of exchange rates stands, as JSON values."""
@@ -120,4 +125,4 @@ def hinted_gains(observer: Observer) -> NDArray[np.float64]:
     layers = np.arange(space.n_layers)
     at_start = score[:, layers, space.start[:, ACTIVATION_BITS]]
     best = np.where(legal, at_start, np.inf).min(axis=2)
-    return np.maximum(-best.sum(axis=1), LEAST_GAIN)
+    return np.asarray(np.maximum(-best.sum(axis=1), LEAST_GAIN))

@@ -19,7 +19,7 @@ from envs.problem import Problem
 from plan.budget import Budget
 from plan.space import Choices
 
-ENVS = 64
+ENVS = 128
 CHECKPOINTS = 10
 """Times that the agent is saved during its training."""
 AGENT_FILE = "agent.zip"

@@ -18,9 +18,7 @@ CHANNELS = (8, 16, 16, 32, 16, 8)
 
 def chain_network() -> Network:
     groups = tuple(
-        ChannelGroup(
-            f"c{index}", size, (index - 1,) * (index > 0), (index,) * (index < 5), "" if 0 < index < 5 else "end"
-        )
+        ChannelGroup(f"c{index}", size, (index - 1,) * (index > 0), (index,) * (index < 5), "end" * (index in (0, 5)))
         for index, size in enumerate(CHANNELS)
     )
     layers = tuple(chain_layer(index) for index in range(len(CHANNELS) - 1))

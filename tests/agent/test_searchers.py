@@ -103,7 +103,7 @@ def test_frontier_is_thinned_evenly(toy: Problem) -> None:
 
 
 def test_undominated_and_hull_by_hand() -> None:
-    """Points (cost, error): a=(0,9) b=(1,8) c=(2,3) d=(3,4) e=(4,0); d is dominated, b lies above the line from a to c."""
+    """Points (cost, error): (0,9) (1,8) (2,3) (3,4) (4,0); the fourth is dominated, the second lies above the hull."""
     costs, errors = np.array([0.0, 1.0, 2.0, 3.0, 4.0]), np.array([9.0, 8.0, 3.0, 4.0, 0.0])
     assert undominated(costs, errors).tolist() == [0, 1, 2, 4]
     assert hull(costs, errors).tolist() == [0, 2, 4]
