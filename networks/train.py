@@ -106,6 +106,7 @@ def train(
                 saved_at = time.monotonic()
             if progress is not None:
                 progress(state.epoch, recipe.epochs, f"loss {loss:.3f}")
+    _settle(module, images, recipe.batch)
     module.to(memory_format=torch.contiguous_format).eval()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
@@ -141,6 +142,24 @@ def _epoch(module: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, st
         state.schedule.step()
         total += float(loss.detach())
     return total / steps
+
+
+@torch.no_grad()
+def _settle(module: nn.Module, images: Tensor, batch: int) -> None:
+    """Averages anew the statistics of batch norms whose running mean is too slow for a training this short."""
+    slow = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d) and (layer.momentum or 1) < 0.1]
+    if not slow:
+        return
+    module.eval()
+    momenta = [layer.momentum for layer in slow]
+    for layer in slow:
+        layer.reset_running_stats()
+        layer.momentum = None  # the plain mean over all batches
+        layer.train()
+    for step in range(_batches(len(images), batch)):  # whole batches: a single image has no variance
+        module(images[step * batch : (step + 1) * batch])
+    for layer, momentum in zip(slow, momenta, strict=True):
+        layer.momentum = momentum
 
 
 def shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:

@@ -200,6 +200,18 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path: Path, monkeypatch
     assert not list(checkpoint.parent.iterdir())
 
 
+def test_slow_batch_norms_settle_on_the_training_images() -> None:
+    module, images, labels = small()
+    norm = module.get_submodule("1")
+    assert isinstance(norm, nn.BatchNorm2d)
+    norm.momentum = 0.001
+    train(module, images, labels, recipe=Recipe(epochs=1, batch=16))
+    with torch.no_grad():
+        maps = module.get_submodule("0")(images)
+    torch.testing.assert_close(norm.get_buffer("running_mean"), maps.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert norm.momentum == 0.001
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage"])
 def test_damaged_checkpoint_is_ignored(tmp_path: Path, content: bytes) -> None:
     checkpoint = tmp_path / "net.checkpoint"
