@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from agent.plan_sources import Sources
+from agent.source_hash import BEHIND_PROFILES, source_sha256
 from compress.problem import metric_blocks
 from compress.profile import Profile, images_sha256, load_profile, profile, save_profile
 from envs.accuracy.saliency import LayerStatistics
@@ -75,7 +76,9 @@ def open_subject(net: str, weights_spec: str, data: str, *, progress: TrainingPr
 
 def cached_profile(subject: Subject, calibration: Tensor, progress: Progress) -> Profile:
     """Returns the profile of the network on the calibration images, from the cache when it is there."""
-    file = weights.cache_folder() / "profiles" / f"{subject.key}-{images_sha256(calibration)[:16]}.npz"
+    parts = (images_sha256(calibration), source_sha256(BEHIND_PROFILES))
+    file = weights.cache_folder() / "profiles" / "-".join((subject.key, *(part[:16] for part in parts)))
+    file = file.with_name(f"{file.name}.npz")
     if file.is_file():
         try:
             return load_profile(file)

@@ -13,7 +13,7 @@ from agent.build import Assembly
 from agent.config import Settings
 from agent.effort import Effort
 from agent.exploration import FIRST_TARGETS, HIGHEST_DROP, LOWEST_DROP, jittered_plans, nearest
-from agent.held_out import fidelity_json, held_out_plans, study
+from agent.held_out import held_out_plans, study
 from agent.judge import Judge, StoredMeasure, ValidationMeasure
 from agent.progress import Display
 from agent.record import Found, Measurement, Order, describe
@@ -125,7 +125,8 @@ class Campaign:
             self._best = best.key
             self.folder.save_plan(self.document(best, None))
             self.display.best(
-                f"{self.settings.objective} x {best.objective:.3f} at a drop of {best.drop_points:.2f} points"
+                f"{100 * (1 - best.objective):.1f} % less {self.settings.objective} than dense "
+                f"{self.settings.baseline_bits} bits, drop {best.drop_points:.2f} points"
             )
 
     def calibrate(self) -> None:
@@ -188,8 +189,8 @@ class Campaign:
         self.display.phase("fidelity", len(plans))
         if len(plans) >= 3:
             found = study(self.problem, self.archive, plans, effort.fidelity_images, self.display.advance)
-            self.fidelity = fidelity_json(found, effort.fidelity_images)
-            self.folder.write_json("fidelity.json", self.fidelity)
+            self.fidelity = found.summary()
+            self.folder.write_json("fidelity.json", found.to_json())
 
     def measurement(self, choice: Choices, images: Images) -> Measurement:
         """Returns which images the network as given, the baseline and a plan answer right."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -63,16 +64,30 @@ def held_out_plans(problem: Problem, archive: Archive, rng: np.random.Generator,
     return nearest(problem, fresh, targets)
 
 
-def study(problem: Problem, archive: Archive, choices: Choices, images: int, tick: Callable[[int], None]) -> Fidelity:
-    """Returns how predicted drops of plans agree with measured ones; the measurements enter no archive."""
+@dataclass(frozen=True)
+class Study:
+    """Predicted and measured drops of held-out plans, in points, and how they agree."""
+
+    predicted: tuple[float, ...]
+    measured: tuple[float, ...]
+    images: int
+    found: Fidelity
+
+    def summary(self) -> dict[str, Any]:
+        """Returns the figures of agreement, as a plan holds them."""
+        return {**self.found.to_json(), "images": self.images}
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the figures with all pairs, as fidelity.json holds them."""
+        return {**self.summary(), "predicted": list(self.predicted), "measured": list(self.measured)}
+
+
+def study(problem: Problem, archive: Archive, choices: Choices, images: int, tick: Callable[[int], None]) -> Study:
+    """Returns how predicted drops of plans agree with measured ones; the measurements enter no archive of the run."""
     dense, measured = archive.dense(images), []
     for done, choice in enumerate(choices, start=1):
         correct = archive.measure.correct(problem.space.schemes(choice), images)
         measured.append(drop_points(dense, correct))
         tick(done)
-    return fidelity(problem.evaluate(choices).drop_points, measured, seed=0)
-
-
-def fidelity_json(found: Fidelity, images: int) -> dict[str, Any]:
-    """Returns the figures as fidelity.json and the plan hold them."""
-    return {**found.to_json(), "images": images}
+    predicted = problem.evaluate(choices).drop_points.tolist()
+    return Study(tuple(predicted), tuple(measured), images, fidelity(predicted, measured, seed=0))

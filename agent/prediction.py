@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from agent.build import Assembly, Progress, layer_statistics
+from agent.source_hash import BEHIND_TABLES, source_sha256
 from compress.measure import Measurer
 from envs.accuracy.calibration import Calibration
 from envs.accuracy.error_table import ErrorTable
@@ -13,9 +14,6 @@ from envs.accuracy.sensitivity import build_error_table
 from networks.weights import cache_folder
 from plan.errors import EspalierError, UnwritableError
 from plan.space import Choices
-
-TABLE_VERSION = 1
-"""Raised whenever the same inputs give another table."""
 
 
 def fresh_table(assembly: Assembly, measurer: Measurer, progress: Progress) -> ErrorTable:
@@ -47,7 +45,7 @@ def cached_table(assembly: Assembly, measurer: Measurer, progress: Progress) -> 
 def _cache_file(assembly: Assembly) -> Path:
     space, digest = assembly.space, hashlib.sha256()
     for part in (
-        str(TABLE_VERSION),
+        source_sha256(BEHIND_TABLES),
         assembly.subject.key,
         assembly.profile.calibration_sha256,
         str([str(method) for method in space.methods]),

@@ -22,7 +22,7 @@ from plan.errors import InvalidValueError, MismatchError, MissingFileError, Unwr
 
 RUNS = Path("runs")
 METRIC_COLUMNS = ("phase", "step", "metric", "value")
-TIMING_COLUMNS = ("phase", "seconds")
+TIMING_COLUMNS = ("phase", "seconds", "processor_seconds")
 LIBRARIES = ("espalier", "torch", "torchvision", "numpy", "scipy", "stable-baselines3", "sb3-contrib", "gymnasium")
 PER_RUN = (*NO_EFFECT, "time_limit")
 """Settings that may differ between a run and its continuation."""
@@ -109,7 +109,7 @@ class RunFolder:
 
     path: Path
     _phase: str = field(default="", init=False)
-    _begun: float = field(default=0.0, init=False)
+    _begun: tuple[float, float] = field(default=(0.0, 0.0), init=False)
     _written: set[tuple[str, ...]] = field(default_factory=set, init=False)
 
     @property
@@ -166,12 +166,13 @@ class RunFolder:
     def start_phase(self, phase: str) -> None:
         """Notes the time of the phase before; metrics from here on belong to the new one."""
         self.end_phase()
-        self._phase, self._begun = phase, time.monotonic()
+        self._phase, self._begun = phase, (time.monotonic(), time.process_time())
 
     def end_phase(self) -> None:
         """Notes how long the phase in hand took."""
         if self._phase:
-            self._append("timing.csv", TIMING_COLUMNS, [(self._phase, f"{time.monotonic() - self._begun:.2f}")])
+            taken = time.monotonic() - self._begun[0], time.process_time() - self._begun[1]
+            self._append("timing.csv", TIMING_COLUMNS, [(self._phase, *(f"{seconds:.2f}" for seconds in taken))])
         self._phase = ""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:

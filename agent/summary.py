@@ -10,6 +10,7 @@ from rich.table import Table
 
 from plan.document import Document
 
+LOWEST_RANK = 0.6
 COST_ROWS = (
     ("energy", "energy_uj", "uJ"),
     ("latency", "latency_ms", "ms"),
@@ -72,7 +73,9 @@ def print_summary(console: Console, document: Document, plan: Path) -> None:
 
 def fidelity_line(fidelity: dict[str, Any]) -> str:
     """Returns how well predicted drops ranked measured ones on the plans that no fit saw."""
-    low, high = fidelity["spearman"]["interval"]
-    value = fidelity["spearman"]["value"]
-    line = f"proxy: rank correlation {value:.2f} [{low:.2f}, {high:.2f}] on {fidelity['plans']} held-out plans"
-    return line + ("; warning: its lower end is under 0.6, trust the measured figures only" if low < 0.6 else "")
+    low, high = fidelity["spearman_interval"]
+    interval = f"{fidelity['spearman']:.2f}, 95 % interval [{low:.2f}, {high:.2f}]"
+    line = f"proxy: rank correlation {interval}, on {fidelity['plans']} held-out plans"
+    return line + (
+        "; warning: its lower end is under 0.6, trust the measured figures only" if low < LOWEST_RANK else ""
+    )
