@@ -59,7 +59,7 @@ def cells_of(space: Space, layer: int) -> list[Cell]:
         if position < len(widths)
     ]
     for family, density in PRUNED_CELLS:
-        method = _first_method(space, layer, family)
+        method = first_method(space, layer, family)
         if method is not None:
             legal = np.flatnonzero(space.legal[layer, method])
             nearest = int(legal[np.argmin(np.abs(DENSITIES[legal] - density))])
@@ -70,16 +70,19 @@ def cells_of(space: Space, layer: int) -> list[Cell]:
 
 def _cell(space: Space, slot: tuple[str, float], place: tuple[int, int, int, int], flops: float) -> Cell:
     layer, method, density, width = place
-    scheme = Scheme(
-        space.methods[method], float(DENSITIES[density]), space.weight_bits[width], space.activation_bits[-1]
-    )
-    return Cell(slot, layer, method, density, width, scheme, flops)
+    return Cell(slot, layer, method, density, width, scheme_at(space, method, density, width), flops)
 
 
-def _first_method(space: Space, layer: int, family: str) -> int | None:
-    """Returns the first legal second-order method of a family that offers several densities."""
+def scheme_at(space: Space, method: int, density: int, width: int) -> Scheme:
+    """Returns the scheme of a cell, activations at the widest bits."""
+    return Scheme(space.methods[method], float(DENSITIES[density]), space.weight_bits[width], space.activation_bits[-1])
+
+
+def first_method(space: Space, layer: int, kind: str) -> int | None:
+    """Returns the first legal second-order method of a kind or family that offers several densities."""
     for index, method in enumerate(space.methods):
-        fits = FAMILIES.get(method.granularity.kind) == family and method.algorithm == "second-order"
+        own = method.granularity.kind
+        fits = kind in (own, FAMILIES.get(own)) and method.algorithm == "second-order"
         if fits and space.legal[layer, index].sum() > 1:
             return index
     return None

@@ -8,6 +8,7 @@ import numpy as np
 
 from envs.accuracy.curves import LayerCurves, curves_of, with_groups
 from envs.accuracy.error_table import ErrorTable
+from envs.accuracy.loss_scales import LossIncrease, scaled_by_losses
 from envs.accuracy.repaired_cells import LayerError, Scales, affordable, cells_of, measured_scales
 from envs.accuracy.saliency import LayerStatistics
 from plan.assignment import FloatArray
@@ -33,6 +34,7 @@ def build_error_table(
     statistics: Sequence[LayerStatistics],
     layer_error: LayerError | None,
     *,
+    loss_increase: LossIncrease | None = None,
     repair_flops: float = REPAIR_FLOPS,
     progress: Progress = _silent,
 ) -> ErrorTable:
@@ -42,6 +44,7 @@ def build_error_table(
         space: layers, methods and widths.
         statistics: of every layer, in order.
         layer_error: repairs a cell really; None leaves the closed forms as they are.
+        loss_increase: measures the loss with one layer changed; None leaves the second-order errors as they are.
         repair_flops: work that repairs may take, cheapest cells first; the rest take the median scale.
         progress: told about every layer and every repaired cell.
 
@@ -62,7 +65,10 @@ def build_error_table(
         scales = measured_scales(curves, cells, layer_error, lambda done: progress("repairs", done, len(cells)))
     weight = np.stack([_cells(space, layer, curves[layer], scales) for layer in range(space.n_layers)])
     activation = np.stack([own.activation_error for own in statistics]).astype(np.float64)
-    return ErrorTable(weight, _falling_with_bits(activation))
+    table = ErrorTable(weight, _falling_with_bits(activation))
+    if loss_increase is None:
+        return table
+    return scaled_by_losses(space, table, loss_increase, lambda done, total: progress("losses", done, total))
 
 
 def _check(space: Space, statistics: Sequence[LayerStatistics]) -> None:

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from envs.accuracy.error_table import ErrorTable
+from envs.accuracy.loss_scales import loss_cells, scaled_by_losses
+from plan.scheme import STRUCTURED, Scheme
+from plan.space import DENSITIES, Space
+
+
+def predicted(space: Space, table: ErrorTable, layer: int, scheme: Scheme) -> float:
+    method, density = space.methods.index(scheme.method), int(np.flatnonzero(scheme.density == DENSITIES)[0])
+    return float(table.weight[layer, method, density, space.weight_bits.index(scheme.weight_bits)])
+
+
+def silent(done: int, total: int) -> None:
+    """Ignores progress."""
+
+
+def test_one_cell_a_layer_and_one_a_group(coupled_space: Space) -> None:
+    own, groups = loss_cells(coupled_space)
+    assert [cell.layer for cell in own] == list(range(7))
+    assert [int(coupled_space.deciders.producer_group[cell.layer]) for cell in groups] == [1, 2, 3]
+    for cell in (*own, *groups):
+        assert coupled_space.legal[cell.layer, cell.method, cell.density]
+
+
+def test_agreement_changes_nothing(coupled_space: Space, coupled_errors: ErrorTable) -> None:
+    same = scaled_by_losses(
+        coupled_space,
+        coupled_errors,
+        lambda layer, scheme: predicted(coupled_space, coupled_errors, layer, scheme),
+        silent,
+    )
+    np.testing.assert_allclose(same.weight, coupled_errors.weight, rtol=1e-9)
+
+
+def test_measured_cells_come_out_as_measured(coupled_space: Space, coupled_errors: ErrorTable) -> None:
+    def loss(layer: int, scheme: Scheme) -> float:
+        factor = 20.0 if scheme.method.granularity.kind in STRUCTURED else 1.5 + layer
+        return factor * predicted(coupled_space, coupled_errors, layer, scheme)
+
+    told: list[tuple[int, int]] = []
+    scaled = scaled_by_losses(coupled_space, coupled_errors, loss, lambda *counts: told.append(counts))
+    own, groups = loss_cells(coupled_space)
+    for cell in (*own, *groups):
+        at = cell.layer, cell.method, cell.density, cell.width
+        assert scaled.weight[at] == pytest.approx(loss(cell.layer, cell.scheme))
+    assert told[-1] == (10, 10)
+    np.testing.assert_allclose(scaled.weight[2, 0, -1], 3.5 * coupled_errors.weight[2, 0, -1])
+
+
+def test_errors_still_never_fall_with_less(coupled_space: Space, coupled_errors: ErrorTable) -> None:
+    def loss(layer: int, scheme: Scheme) -> float:
+        factor = 0.01 if scheme.method.granularity.kind in STRUCTURED else 5.0
+        return factor * predicted(coupled_space, coupled_errors, layer, scheme)
+
+    scaled = scaled_by_losses(coupled_space, coupled_errors, loss, silent)
+    for layer in range(coupled_space.n_layers):
+        for method in range(len(coupled_space.methods)):
+            cells = scaled.weight[layer, method, coupled_space.legal[layer, method]]
+            assert (np.diff(cells, axis=0) <= 0).all()
+            assert (np.diff(cells, axis=1) <= 0).all()
+
+
+def test_losses_that_cannot_be_used_take_the_median(coupled_space: Space, coupled_errors: ErrorTable) -> None:
+    def loss(layer: int, scheme: Scheme) -> float:
+        return -1.0 if layer == 4 else 3.0 * predicted(coupled_space, coupled_errors, layer, scheme)
+
+    scaled = scaled_by_losses(coupled_space, coupled_errors, loss, silent)
+    np.testing.assert_allclose(scaled.weight[4, 0, -1], 3.0 * coupled_errors.weight[4, 0, -1])
