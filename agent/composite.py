@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sb3_contrib import MaskablePPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import MaybeCallback
 
 from agent.agent_file import (
@@ -29,11 +30,12 @@ from agent.agent_file import (
     write_agent_file,
 )
 from agent.conditioned_ddpg import ConditionedDDPG
-from agent.decide import decide
+from agent.decide import decide, decide_within
 from agent.elite import Elite
 from agent.hyperparameters import Hyperparameters
 from agent.interface import Interface
 from agent.learners import make_learners
+from agent.limits import Bounds
 from agent.policies import MethodPolicy
 from agent.random_stream import RandomStream
 from agent.rollout import Summary, collect
@@ -41,6 +43,7 @@ from agent.sb3_vec import CompressionVecEnv
 from agent.scoped_logger import ScopedLogger
 from envs.observation import Observer
 from plan.assignment import FloatArray as FloatArray64
+from plan.budget import Budget
 from plan.errors import FileFormatError
 from plan.space import Choices
 
@@ -127,6 +130,8 @@ class CompositeAgent(BaseAlgorithm):
         A callback that returns False ends training; the unfinished rollout is undone.
         """
         env = self._require_env()
+        if self.tensorboard_log is None and not self._custom_logger:
+            self.set_logger(Logger(folder=None, output_formats=[]))
         total, callbacks = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
         self.ppo.set_logger(ScopedLogger(self.logger, "ppo"))
         self.ddpg.set_logger(ScopedLogger(self.logger, "ddpg"))
@@ -214,6 +219,13 @@ class CompositeAgent(BaseAlgorithm):
         """
         with self._stream:
             return decide(self.learners, observer, rates, draws=draws)
+
+    def decide_within(self, observer: Observer, limits: Budget) -> Choices:
+        """Returns the cheapest plan that the agent makes within limits, int16 (L, 4), in a few batches of episodes.
+
+        Where no exchange rate keeps the limits as predicted, the plan that breaks them least.
+        """
+        return decide_within(self.learners, observer, Bounds.of(observer.problem, limits))
 
     def _masks(self, observations: FloatArray) -> NDArray[np.bool_]:
         return self.interface.layout.mask_of(torch.as_tensor(observations)).numpy()

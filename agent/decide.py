@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from agent.learners import Learners
+from agent.limits import Bounds
 from envs.episodes import Episodes, Outcome
 from envs.observation import Observer
 from envs.reward import HIGHEST_RATE, LOWEST_RATE, potential
 from plan.assignment import FloatArray
 from plan.space import Choices
+
+
+PASSES, RATES_PER_PASS = 3, 33
 
 
 def rate_grid(count: int) -> FloatArray:
@@ -27,6 +31,24 @@ def decide(learners: Learners, observer: Observer, rates: FloatArray, *, draws: 
         choices = np.where((other < value)[:, None, None], drawn.choices, choices)
         value = np.minimum(value, other)
     return choices
+
+
+def decide_within(learners: Learners, observer: Observer, bounds: Bounds) -> Choices:
+    """Returns the cheapest greedy plan within bounds, int16 (L, 4); the one that breaks them least when none keeps them.
+
+    The exchange rate is found on a grid, then on a finer one about the best of its plans.
+    """
+    low, high = LOWEST_RATE, HIGHEST_RATE
+    found: list[tuple[float, float, Choices]] = []
+    for _ in range(PASSES):
+        rates = np.geomspace(low, high, RATES_PER_PASS)
+        outcome = play(learners, observer, rates)
+        excess = bounds.excess(outcome.metrics)
+        objective = observer.problem.objective_value(outcome.metrics)
+        best = int(np.lexsort((objective, excess))[0])
+        found.append((float(excess[best]), float(objective[best]), outcome.choices[best]))
+        low, high = rates[max(best - 1, 0)], rates[min(best + 1, len(rates) - 1)]
+    return min(found, key=lambda entry: entry[:2])[2]
 
 
 def worth(observer: Observer, outcome: Outcome) -> FloatArray:

@@ -19,6 +19,8 @@ from envs.vector_env import VectorCompressionEnv
 from plan.space import ACTIVATION_BITS
 
 LEAST_GAIN = 1e-3
+TRAINED_RATES = (0.05, 200.0)
+"""Exchange rates that episodes are started at: from nearly all that can be saved to nearly none."""
 Actions = dict[str, NDArray[Any]]
 Step = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]
 
@@ -48,10 +50,12 @@ class CompressionVecEnv(VecEnv):
         return self.core.problem.space.n_layers
 
     def reset(self) -> NDArray[np.float32]:
-        """Starts an episode in every env and returns the first observations, (B, F)."""
-        seed = self._seeds[0]
-        self._reset_seeds()
-        return self.core.reset(seed=seed)[0]
+        """Starts an episode in every env, at a rate drawn anew, and returns the first observations, (B, F)."""
+        if self._seeds[0] is not None:
+            self.core.reset(seed=self._seeds[0])
+            self._reset_seeds()
+        rates = np.exp(self.core.np_random.uniform(*np.log(TRAINED_RATES), self.num_envs))
+        return self.core.reset(options={"rates": rates})[0]
 
     def step_async(self, actions: Actions) -> None:  # type: ignore[override]
         """Keeps the actions for `step_wait`."""
@@ -60,7 +64,8 @@ class CompressionVecEnv(VecEnv):
     def step_wait(self) -> Step:
         """Returns observations (B, F), rewards (B,), whether the episodes ended (B,), and one info per env."""
         observations, rewards, ended, _, infos = self.core.step(self._actions)
-        return observations, rewards.astype(np.float32), ended, self._infos(infos)
+        told = self._infos(infos)
+        return self.reset() if ended.any() else observations, rewards.astype(np.float32), ended, told
 
     def act(self, methods: NDArray[np.int64], values: NDArray[np.float32]) -> Step:
         """Returns what `step` does, for the two parts of an action."""

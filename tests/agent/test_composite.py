@@ -13,6 +13,7 @@ from agent.decide import play, rate_grid, worth
 from agent.hyperparameters import Hyperparameters
 from agent.sb3_vec import CompressionVecEnv
 from envs.problem import Problem
+from plan.budget import Budget
 from plan.errors import FileFormatError, MismatchError, MissingFileError
 
 SMALL = Hyperparameters(
@@ -188,6 +189,19 @@ def test_drawn_episodes_never_make_a_decision_worse(chain: Problem) -> None:
     assert (value(drawn) <= value(greedy) + 1e-12).all()
 
 
+@pytest.mark.parametrize("points", [0.5, 2.0, 8.0])
+def test_decides_within_a_limit(chain: Problem, points: float) -> None:
+    """The best of three passes over the rates is at least as good as any rate of a grid."""
+    agent = make(chain)
+    observer = agent.env.core.observer
+    plan = agent.decide_within(observer, Budget(drop_points=points))
+    metrics = chain.evaluate(plan[None])
+    assert metrics.drop_points[0] <= points * (1 + 1e-6)
+    grid = chain.evaluate(agent.decide(observer, rate_grid(33)))
+    within = chain.objective_value(grid)[grid.drop_points <= points]
+    assert chain.objective_value(metrics)[0] <= within.min() + 1e-12
+
+
 @pytest.mark.slow
 def test_a_cold_agent_learns_and_needs_both_learners(chain: Problem) -> None:
     """Without hints to start from, the whole agent ends nearer to the hinted plans than with either learner held."""
@@ -196,7 +210,7 @@ def test_a_cold_agent_learns_and_needs_both_learners(chain: Problem) -> None:
 
     def trained(hyper: Hyperparameters) -> float:
         env = CompressionVecEnv(chain, 32, 0)
-        agent = CompositeAgent(env, seed=0, hyper=hyper).learn(80_000)
+        agent = CompositeAgent(env, seed=0, hyper=hyper).learn(40_000)
         return float(worth(env.core.observer, play(agent.learners, env.core.observer, rates)).mean())
 
     whole = trained(cold)

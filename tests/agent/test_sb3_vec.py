@@ -6,7 +6,7 @@ from stable_baselines3.common.env_checker import check_env
 
 from agent.composite import CompositeAgent
 from agent.decide import play, rate_grid, worth
-from agent.sb3_vec import CompressionVecEnv
+from agent.sb3_vec import TRAINED_RATES, CompressionVecEnv
 from envs.compression_env import CompressionEnv
 from envs.problem import Problem
 from envs.vector_env import VectorCompressionEnv
@@ -21,21 +21,33 @@ def legal(env: CompressionVecEnv, rng: np.random.Generator) -> dict[str, np.ndar
 
 def test_same_dynamics_as_the_vector_env(chain: Problem) -> None:
     env, core = CompressionVecEnv(chain, 8, seed=4), VectorCompressionEnv(chain, 8, seed=4)
-    core.reset()
-    observations, (expected, _) = env.reset(), core.reset()
+    observations = env.reset()
+    expected, _ = core.reset(options={"rates": env.core.episodes.state.rates})
     np.testing.assert_array_equal(observations, expected)
     rng = np.random.default_rng(0)
-    for step in range(2 * env.layers):
+    for step in range(env.layers):
         actions = legal(env, rng)
         observations, rewards, ended, infos = env.step(actions)
         expected, paid, terminated, _, _ = core.step(actions)
-        np.testing.assert_array_equal(observations, expected)
         np.testing.assert_allclose(rewards, paid, rtol=1e-6)
         np.testing.assert_array_equal(ended, terminated)
-        assert ended.all() == ((step + 1) % env.layers == 0)
-        if ended.all():
-            chain.space.check(infos[0]["choices"])
-            assert infos[0]["terminal_observation"].shape == observations[0].shape
+        assert ended.all() == (step + 1 == env.layers)
+        if not ended.all():
+            np.testing.assert_array_equal(observations, expected)
+    chain.space.check(infos[0]["choices"])
+    assert infos[0]["terminal_observation"].shape == observations[0].shape
+
+
+def test_every_episode_has_new_rates_in_the_trained_range(chain: Problem) -> None:
+    env = CompressionVecEnv(chain, 8, seed=4)
+    env.reset()
+    seen = []
+    for _ in range(2):
+        seen.append(env.core.episodes.state.rates)
+        for _ in range(env.layers):
+            env.step(legal(env, np.random.default_rng(0)))
+    assert not np.array_equal(*seen)
+    assert np.all((np.array(seen) >= TRAINED_RATES[0]) & (np.array(seen) <= TRAINED_RATES[1]))
 
 
 def test_random_state_continues(chain: Problem) -> None:
@@ -66,8 +78,7 @@ def test_hinted_gains_are_what_hinted_episodes_earn(toy: Problem) -> None:
     """Where layers do not touch each other's costs, a hinted greedy episode earns the summed best hints."""
     env = CompressionVecEnv(toy, 7, seed=0)
     rates = rate_grid(25)[4:11]
-    env.core.set_rates(rates)
-    env.reset()
+    env.core.reset(options={"rates": rates})
     agent = CompositeAgent(env, seed=0)
     outcome = play(agent.learners, env.core.observer, rates)
     ended = worth(env.core.observer, outcome)
