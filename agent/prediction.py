@@ -8,6 +8,7 @@ from pathlib import Path
 from agent.build import Assembly, Progress, layer_statistics
 from agent.source_hash import BEHIND_TABLES, source_sha256
 from compress.measure import Measurer
+from compress.one_layer import OneLayerLoss
 from envs.accuracy.calibration import Calibration
 from envs.accuracy.error_table import ErrorTable
 from envs.accuracy.sensitivity import build_error_table
@@ -19,7 +20,10 @@ from plan.space import Choices
 def fresh_table(assembly: Assembly, measurer: Measurer, progress: Progress) -> ErrorTable:
     """Returns the table of an assembly, computed here and now."""
     statistics = layer_statistics(assembly.profile, assembly.space)
-    return build_error_table(assembly.space, statistics, measurer.layer_error, progress=progress)
+    loss_increase = OneLayerLoss(measurer, assembly.calibration)
+    return build_error_table(
+        assembly.space, statistics, measurer.layer_error, loss_increase=loss_increase, progress=progress
+    )
 
 
 def cached_table(assembly: Assembly, measurer: Measurer, progress: Progress) -> ErrorTable:

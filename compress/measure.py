@@ -98,9 +98,9 @@ class Measurer:
             found.observe(self._run_calibration)
         return found
 
-    def _run_calibration(self) -> None:
+    def _run_calibration(self, batches: int | None = None) -> None:
         with torch.inference_mode():
-            for batch in torch.split(self.images, BATCH):
+            for batch in torch.split(self.images, BATCH)[:batches]:
                 self.module(batch)
 
     def repaired(self, schemes: Sequence[Scheme]) -> tuple[RepairedLayer, ...]:
@@ -157,14 +157,15 @@ class Measurer:
         for quantiser in self.quantisers.values():
             quantiser.chosen = None
 
-    def _logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor) -> Tensor:
+        """Returns the outputs of the working network as it is loaded, float32 (N, classes)."""
         with torch.inference_mode():
             return torch.cat([self.module(batch) for batch in torch.split(images, BATCH)])
 
     def outputs(self, schemes: Sequence[Scheme], images: Tensor) -> NDArray[np.float32]:
         """Returns the compressed network's outputs, float32 (N, classes)."""
         self.load(schemes)
-        logits: NDArray[np.float32] = self._logits(images).numpy()
+        logits: NDArray[np.float32] = self.logits(images).numpy()
         return logits
 
     def correct(self, schemes: Sequence[Scheme], images: Tensor, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -175,7 +176,7 @@ class Measurer:
     def dense_outputs(self, images: Tensor) -> NDArray[np.float32]:
         """Returns the uncompressed network's outputs, float32 (N, classes)."""
         self.unload()
-        logits: NDArray[np.float32] = self._logits(images).numpy()
+        logits: NDArray[np.float32] = self.logits(images).numpy()
         return logits
 
     def dense_correct(self, images: Tensor, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -183,20 +184,36 @@ class Measurer:
         right: NDArray[np.bool_] = self.dense_outputs(images).argmax(1) == labels
         return right
 
+    def load_one(self, layer: int, scheme: Scheme, batches: int) -> None:
+        """Turns the working network into the dense one with a single layer, and what its group loses, compressed.
+
+        Only the first `batches` calibration batches repair the statistics: cheap, for comparing layers.
+        """
+        self.unload()
+        with torch.inference_mode():
+            for index, (request, found) in self._with_one(layer, scheme).items():
+                weight = self.layers[index].weight
+                weight.copy_(torch.from_numpy(found.weight).reshape(weight.shape))
+                weight[torch.from_numpy(~request.kept.outputs)] = 0
+        if self.options.recalibrate:
+            self.recalibration.repair(lambda: self._run_calibration(batches))
+
     def layer_error(self, layer: int, scheme: Scheme) -> float:
         """Returns the expected loss increase of one layer's repaired weights, the rest of the network dense.
 
         A filter or channel scheme is also charged what every reader of the removed channels loses, at 16 bits there.
         """
+        changed = self._with_one(layer, scheme).items()
+        return sum(self.repairs[index].error(found, request.kept.outputs) for index, (request, found) in changed)
+
+    def _with_one(self, layer: int, scheme: Scheme) -> dict[int, tuple[Request, RepairedLayer]]:
+        """Returns the repaired layer, and the members of its group that lose channels, at 16 bits, by layer index."""
         schemes = [Scheme(DENSE, 1.0, UNTOUCHED_BITS, UNTOUCHED_BITS) for _ in self.layers]
         schemes[layer] = scheme
         kept = self.channels.kept(schemes)
-        touched = {layer, *(i for i, left in enumerate(kept) if not left.inputs.all())}
-        total = 0.0
-        for i in sorted(touched):
-            request = _request(kept[i], schemes[i])
-            total += self.repairs[i].error(self._repaired_layer(i, request), request.kept.outputs)
-        return total
+        changed = {layer, *(i for i, left in enumerate(kept) if not (left.inputs.all() and left.outputs.all()))}
+        requests = {index: _request(kept[index], schemes[index]) for index in sorted(changed)}
+        return {index: (request, self._repaired_layer(index, request)) for index, request in requests.items()}
 
     def apply(self, schemes: Sequence[Scheme]) -> Compressed:
         """Returns the compressed network: masked, weights and activations on their levels, statistics repaired."""
