@@ -26,7 +26,7 @@ from plan.layer import Layer
 from plan.scheme import STRUCTURED, Dense, Method
 
 BoolArray = NDArray[np.bool_]
-ITERATIONS, ROUGH_ITERATIONS = 24, 4
+ITERATIONS, ROUGH_ITERATIONS = 24, 8
 """Conjugate-gradient steps of the last refit, and of those between the rounds of a growing mask."""
 FISHER_FLOOR = 10.0
 """Added to every output's Fisher information, in means of the layer, when units compete across outputs: nearly equal
@@ -54,7 +54,7 @@ class RepairOptions:
     """
 
     update: bool = True
-    rounds: int = 6
+    rounds: int = 10
     passes: int = 1
 
 

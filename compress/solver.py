@@ -17,7 +17,7 @@ from torch import Tensor
 from plan.errors import InvalidValueError
 
 DAMPING = 0.01
-TOLERANCE = 1e-5
+TOLERANCE = 1e-4
 BLOCK = 128
 
 
@@ -80,7 +80,7 @@ def masked_least_squares(target: Tensor, mask: Tensor, moment: Tensor, *, start:
         mask: (G, D, K) float, 1 = free, 0 = held at zero
         moment: (G, D, D) symmetric positive definite
         start: (G, D, K) first guess
-        iterations: steps taken at most; fewer when the residual has fallen to a three-hundredth
+        iterations: steps taken at most; fewer when the residual has fallen to a hundredth
     """
     diagonal = moment.diagonal(dim1=-2, dim2=-1)[..., None]
     solution = start * mask
