@@ -55,6 +55,12 @@ class Subject:
         return images.tensor(self.source.input_size, self.source.mean, self.source.std)
 
     @property
+    def image_counts(self) -> dict[str, int]:
+        """Number of images per split."""
+        splits = self.dataset.splits
+        return {name: len(getattr(splits, name)) for name in ("calibration", "validation", "test")}
+
+    @property
     def key(self) -> str:
         """Names the network with its weights and the data's splits, for caches."""
         parts = (self.traced.network.fingerprint, self.weights_sha256, self.dataset.splits.sha256)

@@ -129,13 +129,13 @@ class Campaign:
                 f"{self.settings.baseline_bits} bits, drop {best.drop_points:.2f} points"
             )
 
-    def calibrate(self) -> None:
+    def calibrate(self, deadline: float | None) -> None:
         """Measures plans spread over the drops that matter, and fits the map from errors to points."""
         self.archive.evaluate(self.problem.space.baseline, self.effort.search_images)
         pool = jittered_plans(self.problem, self.rng(CALIBRATION_STREAM), SPREAD_PLANS)
         wanted = self.effort.calibration_plans
         self._measure_near(pool, np.array(FIRST_TARGETS[:wanted]))
-        while len(self.archive) <= wanted:
+        while len(self.archive) <= wanted and not (deadline is not None and time.monotonic() > deadline):
             few = min(4, wanted + 1 - len(self.archive))
             self._measure_near(pool, np.geomspace(LOWEST_DROP, HIGHEST_DROP, few + 2)[1:-1] if few > 1 else np.ones(1))
 

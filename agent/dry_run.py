@@ -30,7 +30,8 @@ def print_outlook(console: Console, settings: Settings, accelerator: Accelerator
     space = build_space(network, accelerator.capabilities, settings.baseline_bits, settings.restrictions)
     problem = Problem(network, accelerator, space, _no_errors(space), Calibration(), settings.objective)
     cheapest = problem.evaluate(additive_plans(problem, np.zeros((1, space.n_layers)))[:1])
-    baseline, effort = problem.baseline, effort_of(settings, network, len(dataset.splits.validation))
+    images = {name: len(getattr(dataset.splits, name)) for name in ("calibration", "validation", "test")}
+    baseline, effort = problem.baseline, effort_of(settings, network, images)
     lines = (
         f"{network.name} on {accelerator.name}, {accelerator.energy_view} energy, zero fractions not measured",
         f"space: 10^{space.log10_size:.0f} plans of {space.n_layers} layers",
@@ -38,8 +39,8 @@ def print_outlook(console: Console, settings: Settings, accelerator: Accelerator
         f"{baseline.size_kb[0]:,.4g} kB",
         f"cheapest plan, whatever its accuracy: {cheapest.energy_uj[0]:,.4g} uJ, {cheapest.latency_ms[0]:,.4g} ms, "
         f"{cheapest.size_kb[0]:,.4g} kB",
-        f"predicted time: about {predicted_seconds(effort, network) / 60:.0f} min on two cores, {effort.evaluations} "
-        f"measured evaluations, {effort.steps:,} layer decisions, trained weights and a profile not counted",
+        f"predicted time: about {predicted_seconds(effort, network, images) / 60:.0f} min on two cores, training of "
+        f"stand-in weights not counted: {effort.evaluations} measured evaluations, {effort.steps:,} layer decisions",
     )
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

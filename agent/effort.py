@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from agent.config import Settings
@@ -9,9 +10,10 @@ from plan.layer import Network
 
 SEARCH_IMAGES = 2000
 """Validation images on which a search measures; final candidates see all of them."""
+FIDELITY_IMAGES = 1000
 CALIBRATION_PASS_IMAGES = 512
-FLOPS_PER_SECOND = 4e10
-"""Of a small convolution network on two cores; only turns sizes into counts."""
+FLOPS_PER_SECOND, REPAIR_FLOPS_PER_SECOND = 5e10, 8e10
+PROFILE_PASSES, TABLE_REPAIRS = 60, 6
 REPAIR_PASSES = 10
 SEARCH_SECONDS = 200.0
 FEWEST_EVALUATIONS, MOST_EVALUATIONS = 24, 64
@@ -49,31 +51,61 @@ class Effort:
         return asdict(self)
 
 
-def evaluation_seconds(network: Network, images: int) -> float:
-    """Returns about how long one measured evaluation takes on two cores."""
-    forward = 2.0 * network.macs * (images + CALIBRATION_PASS_IMAGES)
-    repair = sum(2.0 * REPAIR_PASSES * layer.weights**2 / layer.K for layer in network.layers)
-    return (forward + CHANGED_SHARE * repair) / FLOPS_PER_SECOND
+@dataclass(frozen=True)
+class Pace:
+    """About how long things take on two cores, in seconds; it only turns sizes into counts and forecasts.
+
+    Attributes:
+        image: one image through the network.
+        repair: all layers repaired anew.
+        passes: calibration images that every measured plan takes beside its own.
+    """
+
+    image: float
+    repair: float
+    passes: int
+
+    @classmethod
+    def of(cls, network: Network, calibration_images: int) -> Pace:
+        """Returns the pace of a network."""
+        repair = sum(2.0 * REPAIR_PASSES * layer.weights**2 / layer.K for layer in network.layers)
+        passes = min(CALIBRATION_PASS_IMAGES, calibration_images)
+        return cls(2.0 * network.macs / FLOPS_PER_SECOND, repair / REPAIR_FLOPS_PER_SECOND, passes)
+
+    def evaluation(self, images: int) -> float:
+        """Returns the seconds of one measured evaluation whose layers are half known."""
+        return self.image * (images + self.passes) + CHANGED_SHARE * self.repair
 
 
-def effort_of(settings: Settings, network: Network, validation_images: int) -> Effort:
-    """Returns the counts of a run: as asked, else by the size of the network."""
-    images = min(SEARCH_IMAGES, validation_images)
-    affordable = round(SEARCH_SECONDS / evaluation_seconds(network, images))
+def effort_of(settings: Settings, network: Network, images: Mapping[str, int]) -> Effort:
+    """Returns the counts of a run: as asked, else by the size of the network.
+
+    Args:
+        settings: may name steps and evaluations.
+        network: its size decides the rest.
+        images: number of calibration and validation images.
+    """
+    pace, search_images = Pace.of(network, images["calibration"]), min(SEARCH_IMAGES, images["validation"])
+    affordable = round(SEARCH_SECONDS / pace.evaluation(search_images))
     evaluations = settings.evaluations or min(max(affordable, FEWEST_EVALUATIONS), MOST_EVALUATIONS)
     episodes = min(max(DECISIONS // len(network.layers), FEWEST_EPISODES), MOST_EPISODES)
     return Effort(
         steps=settings.steps or episodes * len(network.layers),
         evaluations=evaluations,
         calibration_plans=min(max(evaluations // 3, 2), 12),
-        search_images=images,
+        search_images=search_images,
         fidelity_plans=FIDELITY_PLANS,
-        fidelity_images=images,
+        fidelity_images=min(FIDELITY_IMAGES, search_images),
         finalists=FINALISTS,
     )
 
 
-def predicted_seconds(effort: Effort, network: Network) -> float:
-    """Returns about how long learning and measuring take on two cores."""
-    measured = effort.evaluations + effort.fidelity_plans + 2 * effort.finalists
-    return measured * evaluation_seconds(network, effort.search_images) + effort.steps / DECISIONS_PER_SECOND
+def predicted_seconds(effort: Effort, network: Network, images: Mapping[str, int]) -> float:
+    """Returns about how long profile, table, learning and measuring take on two cores."""
+    pace = Pace.of(network, images["calibration"])
+    once = PROFILE_PASSES * pace.image * images["calibration"] + TABLE_REPAIRS * pace.repair
+    learned = effort.steps / DECISIONS_PER_SECOND
+    searched = effort.evaluations * pace.evaluation(effort.search_images)
+    ranked = effort.fidelity_plans * pace.image * (effort.fidelity_images + pace.passes)
+    finished = 3 * pace.image * (images["validation"] + images["test"] + 2 * pace.passes)
+    return once + learned + searched + ranked + finished

@@ -112,17 +112,18 @@ class Pipeline:
         problem = Problem(
             assembly.network, self.accelerator, assembly.space, table, Calibration(), self.settings.objective
         )
-        effort = effort_of(self.settings, assembly.network, len(subject.dataset.splits.validation))
+        effort = effort_of(self.settings, assembly.network, subject.image_counts)
         return Campaign(self.settings, self.folder, self.display, assembly, Judge(subject, measurer), problem, effort)
 
     def _search(self, campaign: Campaign) -> Document:
         """Returns the plan's document after all measured phases."""
         self._phase("calibrate", campaign.effort.calibration_plans + 1)
-        campaign.calibrate()
+        campaign.calibrate(self._deadline())
         self._phase("learn")
         candidates = campaign.propose(self._searcher(), self._deadline())
         self._phase("measure", campaign.effort.evaluations)
         campaign.refine(candidates, self._deadline())
+        write_frontier(campaign, self.folder)
         self._phase("finalists")
         best = campaign.choose()
         self._phase("fidelity")

@@ -151,12 +151,11 @@ def _hardware_json(assembly: Assembly) -> Document:
 
 def _data_json(assembly: Assembly) -> Document:
     dataset = assembly.subject.dataset
-    splits = dataset.splits
     return {
         "name": dataset.name,
         "source": assembly.sources.data,
-        "split_sha256": splits.sha256,
-        "images": {name: len(getattr(splits, name)) for name in ("calibration", "validation", "test")},
+        "split_sha256": dataset.splits.sha256,
+        "images": assembly.subject.image_counts,
         "labels": dataset.labelled,
     }
 

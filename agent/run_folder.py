@@ -209,5 +209,6 @@ def given_command(program: str) -> list[str]:
 
 
 def threads(count: int = 2) -> int:
-    """Returns how many threads a command computes with: `count`, at most the processors there are."""
-    return min(count, os.cpu_count() or 1)
+    """Returns how many threads a command computes with: `count`, at most $OMP_NUM_THREADS and the processors."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return max(min(count, os.cpu_count() or 1, int(asked) if asked.isdigit() else count), 1)
