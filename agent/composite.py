@@ -30,7 +30,7 @@ from agent.agent_file import (
     write_agent_file,
 )
 from agent.conditioned_ddpg import ConditionedDDPG
-from agent.decide import decide, decide_within
+from agent.decide import decide, decide_within, play
 from agent.elite import Elite
 from agent.hyperparameters import Hyperparameters
 from agent.interface import Interface
@@ -39,8 +39,9 @@ from agent.limits import Bounds
 from agent.policies import MethodPolicy
 from agent.random_stream import RandomStream
 from agent.rollout import Summary, collect
-from agent.sb3_vec import CompressionVecEnv
+from agent.sb3_vec import TRAINED_RATES, CompressionVecEnv
 from agent.scoped_logger import ScopedLogger
+from envs.episodes import Outcome
 from envs.observation import Observer
 from plan.assignment import FloatArray as FloatArray64
 from plan.budget import Budget
@@ -48,6 +49,9 @@ from plan.errors import FileFormatError
 from plan.space import Choices
 
 FloatArray = NDArray[np.float32]
+REHEARSED = 32
+"""Greedy episodes after every rollout, for the best plans met; the first of them follow the hints."""
+GOLDEN = 0.6180339887
 
 
 class CompositeAgent(BaseAlgorithm):
@@ -143,7 +147,7 @@ class CompositeAgent(BaseAlgorithm):
                 if summary is None:
                     break
                 iteration += 1
-                self._remember(env, summary)
+                self._remember(env, [*summary.outcomes, self._rehearse(env)])
                 self._train(summary)
                 if log_interval and iteration % log_interval == 0:
                     self._log(summary)
@@ -163,9 +167,16 @@ class CompositeAgent(BaseAlgorithm):
         callback.on_rollout_end()
         return summary
 
-    def _remember(self, env: CompressionVecEnv, summary: Summary) -> None:
-        """Adds the plans of a rollout to the best ones met."""
-        for outcome in summary.outcomes:
+    def _rehearse(self, env: CompressionVecEnv) -> Outcome:
+        """Returns greedy episodes of the policy as it stands, at rates between those of other rehearsals."""
+        shift = (self.num_timesteps // env.num_envs * GOLDEN) % 1.0
+        low, high = np.log(TRAINED_RATES)
+        rates = np.exp(low + (high - low) * (np.arange(REHEARSED) + shift) / REHEARSED)
+        return play(self.learners, env.core.observer, rates)
+
+    def _remember(self, env: CompressionVecEnv, outcomes: list[Outcome]) -> None:
+        """Adds the plans of finished episodes to the best ones met."""
+        for outcome in outcomes:
             objective = env.core.problem.objective_value(outcome.metrics)
             self.elite.add(outcome.choices, objective, outcome.metrics.error)
 

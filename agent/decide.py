@@ -12,7 +12,6 @@ from envs.reward import HIGHEST_RATE, LOWEST_RATE, potential
 from plan.assignment import FloatArray
 from plan.space import Choices
 
-
 PASSES, RATES_PER_PASS = 3, 33
 
 
@@ -34,7 +33,7 @@ def decide(learners: Learners, observer: Observer, rates: FloatArray, *, draws: 
 
 
 def decide_within(learners: Learners, observer: Observer, bounds: Bounds) -> Choices:
-    """Returns the cheapest greedy plan within bounds, int16 (L, 4); the one that breaks them least when none keeps them.
+    """Returns the cheapest greedy plan within bounds, int16 (L, 4), or the one that breaks them least.
 
     The exchange rate is found on a grid, then on a finer one about the best of its plans.
     """

@@ -49,7 +49,7 @@ class Hyperparameters:
     replay_decisions: int = 32768
     decisions_per_update: int = 128
     actor_starts: int = 400
-    anchor: float = 1.0
+    anchor: float = 3.0
     explored: float = 0.3
     density_noise: float = 0.12
     bits_noise: float = 0.25

@@ -54,7 +54,8 @@ class CompressionVecEnv(VecEnv):
         if self._seeds[0] is not None:
             self.core.reset(seed=self._seeds[0])
             self._reset_seeds()
-        rates = np.exp(self.core.np_random.uniform(*np.log(TRAINED_RATES), self.num_envs))
+        low, high = np.log(TRAINED_RATES)
+        rates = np.exp(self.core.np_random.uniform(low, high, self.num_envs))
         return self.core.reset(options={"rates": rates})[0]
 
     def step_async(self, actions: Actions) -> None:  # type: ignore[override]
