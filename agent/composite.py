@@ -41,6 +41,7 @@ from agent.random_stream import RandomStream
 from agent.rollout import Summary, collect
 from agent.sb3_vec import TRAINED_RATES, CompressionVecEnv
 from agent.scoped_logger import ScopedLogger
+from agent.unchecked import unchecked_distributions
 from envs.episodes import Outcome
 from envs.observation import Observer
 from plan.assignment import FloatArray as FloatArray64
@@ -140,7 +141,7 @@ class CompositeAgent(BaseAlgorithm):
         self.ppo.set_logger(ScopedLogger(self.logger, "ppo"))
         self.ddpg.set_logger(ScopedLogger(self.logger, "ddpg"))
         callbacks.on_training_start(locals(), globals())
-        with self._stream:
+        with self._stream, unchecked_distributions():
             iteration = 0
             while self.num_timesteps < total:
                 summary = self._rollout(env, callbacks)
