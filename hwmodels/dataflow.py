@@ -103,6 +103,9 @@ class Tiling:
     input_pixels: unpadded pixels read per channel for all images, overlap between strips included
     input_deliveries: pixels delivered to elements per channel, times the replicated filter sets t
     compute_cycles, stall_cycles, load_cycles: of one (channels, filters) pass, summed over strips and images
+    filters_per_element: p
+    psum_bus_cycles, ifmap_bus_cycles, filter_load_cycles: what the buses need for such a pass; the last is part of
+        load_cycles
     """
 
     channels_per_pass: FloatArray
@@ -116,13 +119,17 @@ class Tiling:
     compute_cycles: FloatArray
     stall_cycles: FloatArray
     load_cycles: FloatArray
+    filters_per_element: FloatArray
+    psum_bus_cycles: FloatArray
+    ifmap_bus_cycles: FloatArray
+    filter_load_cycles: FloatArray
 
 
 def tile(array: PeArray, shape: GroupShape, mappings: Mappings) -> Tiling:
     """Returns the tiling of every mapping of one shape; arrays have the mappings' shape."""
     strips, read_rows = _strips(shape, mappings.e)
     image_groups = -(-shape.images // mappings.n)
-    compute, stall, load = _pass_cycles(array, shape, mappings, strips)
+    cycles = _pass_cycles(array, shape, mappings, strips)
     return Tiling(
         channels_per_pass=(mappings.q * mappings.r).astype(np.float64),
         filters_per_pass=(mappings.p * mappings.t).astype(np.float64),
@@ -132,9 +139,13 @@ def tile(array: PeArray, shape: GroupShape, mappings: Mappings) -> Tiling:
         filter_deliveries=(shape.P * image_groups).astype(np.float64),
         input_pixels=(shape.images * read_rows * shape.columns).astype(np.float64),
         input_deliveries=(shape.images * shape.rows_read(1) * shape.columns * mappings.t).astype(np.float64),
-        compute_cycles=compute * image_groups,
-        stall_cycles=stall * image_groups,
-        load_cycles=load * image_groups,
+        compute_cycles=cycles.compute * image_groups,
+        stall_cycles=cycles.stall * image_groups,
+        load_cycles=cycles.load * image_groups,
+        filters_per_element=mappings.p.astype(np.float64),
+        psum_bus_cycles=cycles.psum_bus * image_groups,
+        ifmap_bus_cycles=cycles.ifmap_bus * image_groups,
+        filter_load_cycles=cycles.filter_load * image_groups,
     )
 
 
@@ -146,22 +157,33 @@ def _strips(shape: GroupShape, strip_rows: IntArray) -> tuple[IntArray, IntArray
     return -(-shape.P // strip_rows), rows[strip_rows]
 
 
-def _pass_cycles(
-    array: PeArray, shape: GroupShape, at: Mappings, strips: IntArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Returns compute, stall and load cycles of one pass, summed over the strips: full ones and a shorter last one."""
+@dataclass(frozen=True)
+class _PassCycles:
+    """Cycles of one pass for n images, summed over the strips; see `Tiling`."""
+
+    compute: FloatArray
+    stall: FloatArray
+    load: FloatArray
+    psum_bus: FloatArray
+    ifmap_bus: FloatArray
+    filter_load: FloatArray
+
+
+def _pass_cycles(array: PeArray, shape: GroupShape, at: Mappings, strips: IntArray) -> _PassCycles:
+    """Returns the cycles of one pass over all strips: full ones and a shorter last one."""
     compute = at.n * at.p * at.q * shape.S * shape.Q
-    stall = np.zeros(at.e.shape)
-    load = np.zeros(at.e.shape)
+    filters = at.p * at.t * at.q * at.r * (shape.R * shape.S) / array.filter_words_per_cycle
+    stall, load, psums, inputs = (np.zeros(at.e.shape) for _ in range(4))
     for count, e in ((strips - 1, at.e), (1, shape.P - (strips - 1) * at.e)):
         rows = shape.rows_padded(e)
         psum_bus = at.n * at.p * at.t * e * shape.Q / array.psum_words_per_cycle
         ifmap_bus = at.n * at.q * at.r * rows * shape.columns_padded / array.ifmap_words_per_cycle
         stall += count * np.maximum(0.0, np.maximum(psum_bus, ifmap_bus) - compute)
-        filters = at.p * at.t * at.q * at.r * shape.R * shape.S / array.filter_words_per_cycle
         window = at.q * at.r * rows * shape.S / array.ifmap_words_per_cycle
         load += count * (filters + window + at.p * at.t * e / array.psum_words_per_cycle)
-    return (compute * strips).astype(np.float64), stall, load
+        psums += count * psum_bus
+        inputs += count * ifmap_bus
+    return _PassCycles((compute * strips).astype(np.float64), stall, load, psums, inputs, filters * strips)
 
 
 @dataclass(frozen=True)

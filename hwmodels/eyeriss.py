@@ -185,7 +185,7 @@ class Eyeriss:
         latency = (
             self._gating_latency(prepared, counts, traffic)
             if self.parameters.skipping is None
-            else self._skipping_latency(self.parameters.skipping, prepared, assignment, traffic)
+            else self._skipping_latency(self.parameters.skipping, prepared, assignment, counts, traffic)
         )
         return Cost(
             energy_parts_pj=self._energy(view, traffic, widths, latency),
@@ -286,29 +286,41 @@ class Eyeriss:
         }
 
     def _skipping_latency(
-        self, skipping: Skipping, prepared: Prepared, assignment: Assignment, traffic: Traffic
+        self, skipping: Skipping, prepared: Prepared, assignment: Assignment, counts: Counts, traffic: Traffic
     ) -> dict[str, FloatArray]:
-        """Returns cycles per image of an array that skips zeros: processing, and what its links take longer."""
-        array, images, extent = self.parameters.array, float(self.parameters.images), _extent(prepared, assignment)
+        """Returns cycles per image of an array that skips zeros: the work, what is loaded before it, what waits.
+
+        Weights, first windows and last sums of a pass do not overlap with it; the buses and DRAM do, and where they
+        take longer the rest is a stall. Inputs cross their bus without zeros.
+        """
+        tiling, images, nonzero = prepared.tiling, float(self.parameters.images), 1.0 - prepared.zero_in
+        compute = self._skipping_compute(skipping, prepared, assignment, counts)
+        weights = traffic.bits["glb", "weights"] / skipping.weight_bits_per_cycle
+        load = weights + counts.passes * (tiling.load_cycles - tiling.filter_load_cycles)
+        buses = counts.passes * np.maximum(tiling.psum_bus_cycles, tiling.ifmap_bus_cycles * nonzero)
+        dram = traffic.bits["dram", "weights"] + traffic.bits["dram", "inputs"] + traffic.bits["dram", "outputs"]
+        stall = np.maximum(buses - compute, 0.0)
+        stall += np.maximum(dram / self.parameters.link_bits_per_cycle - compute - load - stall, 0.0)
+        return {"compute": compute / images, "load": load / images, "stall": stall / images}
+
+    def _skipping_compute(
+        self, skipping: Skipping, prepared: Prepared, assignment: Assignment, counts: Counts
+    ) -> FloatArray:
+        """Returns cycles of processing; groups of one filter (depthwise) are spread over all elements, none skips."""
+        tiling, elements = prepared.tiling, self.parameters.array.rows * self.parameters.array.columns
+        filters = np.asarray(_extent(prepared, assignment).filters)
         random = np.isin(assignment.granularity, RANDOM_KINDS)
-        compute = skipping_cycles(
+        slowest = skipping_cycles(
             skipping,
-            elements=array.rows * array.columns,
-            macs=extent.groups * extent.filters * extent.channels * extent.kernel * extent.positions,
+            elements=elements,
+            columns=tiling.compute_cycles / tiling.filter_reads / tiling.filters_per_element,
+            filters=np.minimum(tiling.filters_per_element, filters),
             nonzero_inputs=1.0 - prepared.zero_in,
             random_density=np.where(random, assignment.weight_density, 1.0),
             static_density=np.where(random, 1.0, assignment.weight_density),
-            filters=extent.filters,
-            sums_per_element=array.psum_spad_words,
         )
-        dram = traffic.bits["dram", "weights"] + traffic.bits["dram", "inputs"] + traffic.bits["dram", "outputs"]
-        delivery = traffic.bits["glb", "weights"] / skipping.weight_bits_per_cycle
-        longest = np.maximum(dram / self.parameters.link_bits_per_cycle, delivery)
-        return {
-            "compute": compute / images,
-            "load": np.zeros_like(compute),
-            "stall": np.maximum(longest - compute, 0.0) / images,
-        }
+        passes = counts.passes * tiling.filter_reads
+        return np.asarray(np.where(filters > 1.0, passes * slowest, counts.macs / elements))
 
     def _energy(
         self, view: str, traffic: Traffic, widths: Widths, latency: dict[str, FloatArray]

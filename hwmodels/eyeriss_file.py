@@ -61,7 +61,7 @@ SCHEMA: Schema = {
 
 SKIPPING_SCHEMA: Schema = {
     **SCHEMA,
-    "skipping": {"macs_per_pe_count": size(1024), "weight_bits_per_cycle": amount(1e-3, 1e9)},
+    "skipping": {"macs_per_pe_count": size(2), "weight_bits_per_cycle": amount(1e-3, 1e9)},
 }
 
 

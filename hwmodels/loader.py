@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hwmodels import eyeriss_file, systolic_file
+from hwmodels import eyeriss_file, scnn_file, simd_file, systolic_file
 from hwmodels.accelerator import Accelerator
 from hwmodels.schema import Lines, Schema, problems_of
 from plan.errors import FileFormatError, MissingFileError, UnknownNameError
@@ -35,6 +35,8 @@ MODELS.register(
     "sparse_row_stationary", Model(eyeriss_file.SKIPPING_SCHEMA, eyeriss_file.conflicts, eyeriss_file.build)
 )
 MODELS.register("systolic", Model(systolic_file.SCHEMA, systolic_file.conflicts, systolic_file.build))
+MODELS.register("simd", Model(simd_file.SCHEMA, simd_file.conflicts, simd_file.build))
+MODELS.register("cartesian_product", Model(scnn_file.SCHEMA, scnn_file.conflicts, scnn_file.build))
 
 
 def preset_names() -> list[str]:

@@ -39,7 +39,7 @@ def active_fraction(zero_fraction: FloatArray, weight_density: FloatArray) -> Fl
 
 @dataclass(frozen=True)
 class Skipping:
-    """An array whose elements skip zeros of both operands, each doing up to `macs_per_pe` MACs a cycle.
+    """An array whose elements skip zeros of both operands, each doing up to `macs_per_pe` (one or two) MACs a cycle.
 
     `weight_bits_per_cycle` is what the on-chip network delivers to all elements together. DRAM overlaps with the work.
 
@@ -50,39 +50,50 @@ class Skipping:
     weight_bits_per_cycle: float
 
 
+def column_cycles(lanes: int, filters: FloatArray, density: FloatArray) -> FloatArray:
+    """Returns the expected cycles that an element spends on one nonzero input; arrays broadcast.
+
+    Of the weights of its `filters` a random fraction is left; they are done `lanes` at a time, and an input without any
+    costs a cycle too: the mean of max(1, ceil(B / lanes)) for binomial B, at most what all filters take.
+    Example: two lanes, 16 filters, density 1 -> 8; density 0 -> 1.
+    """
+    whole = np.ceil(filters)
+    none = (1.0 - density) ** whole
+    odd = 0.5 * (1.0 - (1.0 - 2.0 * density) ** whole) if lanes == 2 else 0.0
+    expected = (whole * density + odd) / lanes + none
+    return np.asarray(np.minimum(expected, np.maximum(1.0, np.ceil(whole / lanes))))
+
+
 def skipping_cycles(
     skipping: Skipping,
     *,
     elements: int,
-    macs: FloatArray,
+    columns: FloatArray,
+    filters: FloatArray,
     nonzero_inputs: FloatArray,
     random_density: FloatArray,
     static_density: FloatArray,
-    filters: FloatArray,
-    sums_per_element: int,
 ) -> FloatArray:
-    """Returns cycles of processing, never more than without skipping; arrays broadcast.
+    """Returns the cycles of the slowest element in one pass, between two synchronisations; arrays broadcast.
 
-    The slowest of P elements does n (rho + sqrt(2 ln P / n) sqrt(rho (1 - rho))) of its n MACs when a fraction rho is
-    left at random, and n at most (the square root is held at its largest value above rho = 1/2, so that fewer MACs
-    never take longer). An element reads every nonzero input even when all its weights are zero. With a single filter,
-    as in depthwise layers, there is neither skipping nor a second MAC.
+    The slowest of P elements takes sqrt(2 ln P) standard deviations more than the mean (the deviation of a fraction rho
+    of the MACs is held at its largest above rho = 1/2, so that fewer MACs never take longer), but never more than
+    without zeros. It reads every nonzero input even when all its weights are zero.
 
     Args:
         skipping: the datapath.
         elements: P.
-        macs: of the layer, zeros included.
+        columns: inputs that an element meets in a pass, zeros included.
+        filters: that share an input in an element.
         nonzero_inputs: fraction.
         random_density: weights left at random places.
         static_density: weights left in a pattern that all elements share, which balances by itself.
-        filters: of one group.
-        sums_per_element: partial sums that an element holds, the filters that share one read of an input.
     """
-    local = macs * static_density / elements
+    lanes = skipping.macs_per_pe
+    kept = columns * static_density
+    mean = kept * nonzero_inputs * column_cycles(lanes, filters, random_density)
     density = nonzero_inputs * random_density
     spread = np.where(density < 0.5, np.sqrt(density * (1.0 - density)), 0.5)
-    slowest = np.minimum(local, local * density + np.sqrt(2.0 * np.log(elements) * local) * spread)
-    lanes = np.minimum(filters, float(skipping.macs_per_pe))
-    reads = macs / elements * nonzero_inputs / np.minimum(filters, float(sums_per_element))
-    unskipped = macs / elements / lanes
-    return np.asarray(np.where(filters > 1.0, np.minimum(np.maximum(slowest / lanes, reads), unskipped), unskipped))
+    slowest = mean + np.sqrt(2.0 * np.log(elements) * kept * filters) * spread / lanes
+    unskipped = kept * np.maximum(1.0, np.ceil(filters / lanes))
+    return np.asarray(np.maximum(np.minimum(slowest, unskipped), columns * nonzero_inputs))

@@ -18,8 +18,10 @@ from rich.table import Table
 from hwmodels.eyeriss import Eyeriss
 from hwmodels.loader import load
 from hwmodels.mapping import OBJECTIVES
+from hwmodels.scnn import Scnn
 from hwmodels.validation.card import Row, figure10_rows, mean_errors, measured_rows
 from hwmodels.validation.published import MEASURED_TABLES, figure10, measured_table
+from hwmodels.validation.sparse import scnn_rows, speedup_rows
 from hwmodels.validation.tools import TOOLS, Agreement, agreement
 from plan.errors import EspalierError, FileFormatError, InvalidValueError, MissingFileError
 
@@ -69,6 +71,15 @@ def print_card(console: Console, chip: Eyeriss) -> None:
             _print_rows(console, f"{name}, {mapping}. {table.source}", rows)
     figure = figure10()
     _print_rows(console, f"figure 10. {figure.source}", figure10_rows(chip, figure, measured_table("alexnet")))
+    _print_rows(console, "arrays that skip zeros; densities assumed, see sparse.toml", _sparse_rows(chip))
+
+
+def _sparse_rows(chip: Eyeriss) -> list[Row]:
+    """Returns the published speed-ups of the two arrays that skip zeros of both operands."""
+    sparse, scnn = load("eyeriss_v2"), load("scnn")
+    if not isinstance(sparse, Eyeriss) or not isinstance(scnn, Scnn):
+        raise InvalidValueError("a preset is of another model than it was; reinstall the package")
+    return [*speedup_rows(chip, sparse), *scnn_rows(scnn)]
 
 
 def _print_rows(console: Console, title: str, rows: Sequence[Row]) -> None:

@@ -52,6 +52,7 @@ def test_every_section_with_numbers_has_a_source_and_every_key_a_unit(name: str)
         "_bits",
         "_ratio",
         "_count",
+        "_ns",
         "_kb",
     )
     sections = {key: value for key, value in tomllib.loads(preset_text(name)).items() if isinstance(value, dict)}
