@@ -14,7 +14,7 @@ from agent.config import Settings
 from agent.effort import Effort
 from agent.exploration import FIRST_TARGETS, HIGHEST_DROP, LOWEST_DROP, jittered_plans, nearest
 from agent.held_out import held_out_plans, study
-from agent.judge import Judge, StoredMeasure, ValidationMeasure
+from agent.judge import Judge, Right, StoredMeasure, ValidationMeasure
 from agent.progress import Display
 from agent.record import Found, Measurement, Order, describe
 from agent.refine import Measuring, choose, fitted, refine
@@ -23,11 +23,14 @@ from agent.searchers.protocol import Searcher, Stop
 from envs.accuracy.archive import Archive
 from envs.accuracy.archive import Measurement as Measured
 from envs.problem import Problem
+from networks.data import Splits
 from networks.images import Images
 from plan.document import Document
 from plan.space import Choices
 
 SPREAD_PLANS = 512
+ROUND = 4
+"""Plans that are measured between two fits of the calibration."""
 CALIBRATION_STREAM, FIDELITY_STREAM = 1, 2
 """Children of the run's seed."""
 
@@ -87,6 +90,7 @@ class Campaign:
     spent: int = 0
     fidelity: dict[str, Any] | None = None
     _best: str = ""
+    _baselines: dict[int, Right] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Opens the measurements that an interrupted run left."""
@@ -96,7 +100,7 @@ class Campaign:
         self._observer = Watcher(self.display, self.folder)
 
     @property
-    def splits(self) -> Any:
+    def splits(self) -> Splits:
         """Calibration, validation and test images."""
         return self.assembly.subject.dataset.splits
 
@@ -131,21 +135,24 @@ class Campaign:
 
     def calibrate(self, deadline: float | None) -> None:
         """Measures plans spread over the drops that matter, and fits the map from errors to points."""
-        self.archive.evaluate(self.problem.space.baseline, self.effort.search_images)
+        self.archive.evaluate(self.problem.space.start, self.effort.search_images)
         pool = jittered_plans(self.problem, self.rng(CALIBRATION_STREAM), SPREAD_PLANS)
         wanted = self.effort.calibration_plans
-        self._measure_near(pool, np.array(FIRST_TARGETS[:wanted]))
-        while len(self.archive) <= wanted and not (deadline is not None and time.monotonic() > deadline):
-            few = min(4, wanted + 1 - len(self.archive))
-            self._measure_near(pool, np.geomspace(LOWEST_DROP, HIGHEST_DROP, few + 2)[1:-1] if few > 1 else np.ones(1))
+        targets = np.array(FIRST_TARGETS[:wanted])
+        while len(targets) and not (deadline is not None and time.monotonic() > deadline):
+            fresh = self._unmeasured(pool)
+            for choice in nearest(self.problem, fresh, targets[: len(fresh)]):
+                self.archive.evaluate(choice, self.effort.search_images)
+                self.display.advance(len(self.archive))
+            self.problem = fitted(self.problem, self.archive, self.effort.search_images)
+            few = min(ROUND, wanted + 1 - len(self.archive), len(fresh) - len(targets))
+            targets = np.geomspace(LOWEST_DROP, HIGHEST_DROP, max(few, 0) + 2)[1:-1]
 
-    def _measure_near(self, pool: Choices, targets: np.ndarray) -> None:
+    def _unmeasured(self, pool: Choices) -> Choices:
+        """Returns the plans of a pool that were not measured, each once, int16 (n, L, 4)."""
         measured = {entry.choice.tobytes() for entry in self.archive.measurements}
-        fresh = np.array([choice for choice in pool if choice.tobytes() not in measured])
-        for choice in nearest(self.problem, fresh, targets):
-            self.archive.evaluate(choice, self.effort.search_images)
-            self.display.advance(len(self.archive))
-        self.problem = fitted(self.problem, self.archive, self.effort.search_images)
+        fresh = [choice for choice in np.unique(pool, axis=0) if choice.tobytes() not in measured]
+        return np.array(fresh, dtype=pool.dtype).reshape(-1, *pool.shape[1:])
 
     def propose(self, searcher: Searcher, deadline: float | None) -> Choices:
         """Returns the searcher's candidates, found on the proxy alone; it has half of the time that is left."""
@@ -203,10 +210,20 @@ class Campaign:
 
     def document(self, entry: Measured, test: Measurement | None) -> Document:
         """Returns a measured plan as plan.json holds it."""
-        baseline = self.archive.evaluate(self.problem.space.baseline, entry.images)
-        validation = Measurement(self.archive.dense(entry.images), baseline.correct, entry.correct)
+        validation = Measurement(self.archive.dense(entry.images), self._baseline(entry.images), entry.correct)
         predicted = float(self.problem.calibration.points(entry.error))
         return describe(self.assembly, Found(entry.choice, predicted, validation, test), self.order, self.made_by())
+
+    def _baseline(self, images: int) -> Right:
+        """Returns which of the first validation images the dense baseline answers right; pins may forbid it."""
+        space = self.problem.space
+        if (space.start == space.baseline).all():
+            return self.archive.evaluate(space.baseline, images).correct
+        if images not in self._baselines:
+            self._baselines[images] = self.judge.right(
+                space.schemes(space.baseline), self.splits.validation.first(images)
+            )
+        return self._baselines[images]
 
     def made_by(self) -> dict[str, Any]:
         """Returns how the plan came about; nothing in it depends on the clock or on paths written to."""

@@ -145,7 +145,9 @@ class Settings:
         ),
     )
     out: str | None = field(default=None, metadata=_flag("run folder (default: a new one in runs/)", metavar="DIR"))
-    resume: bool = field(default=False, metadata=_flag("continue the run in --out, or the newest of this name"))
+    resume: bool = field(
+        default=False, metadata=_flag("continue the run in --out, or the newest of this name, where there is one")
+    )
     dry_run: bool = field(
         default=False, metadata=_flag("print the space, the cheapest reachable plan and the predicted time, and stop")
     )

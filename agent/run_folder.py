@@ -55,16 +55,14 @@ def choose_folder(settings: Settings) -> Path:
 
     Raises:
         InvalidValueError: the folder holds something and the run is not to be resumed.
+        MissingFileError: what it holds is no run.
         UnwritableError: it cannot be made.
-        MissingFileError: there is no run to resume.
     """
     if settings.out is not None:
         return _writable(_asked_folder(Path(settings.out), settings.resume))
     name = f"{_short_name(settings.net)}-{_short_name(settings.hw)}-seed{settings.seed}"
     taken = [folder for folder in _numbered(name) if folder.exists()]
-    if settings.resume:
-        if not taken:
-            raise MissingFileError(f"no run {RUNS / name} to resume; give its folder with --out")
+    if settings.resume and taken:
         return taken[-1]
     return _writable(next(folder for folder in _numbered(name) if not folder.exists()))
 
@@ -93,8 +91,8 @@ def _asked_folder(folder: Path, resume: bool) -> Path:
     filled = folder.is_dir() and any(folder.iterdir())
     if filled and not resume:
         raise InvalidValueError(f"--out {folder} is not empty; give --resume to continue it, or another folder")
-    if resume and not (folder / "config.json").is_file():
-        raise MissingFileError(f"--out {folder} holds no run to resume; leave out --resume or give another folder")
+    if filled and not (folder / "config.json").is_file():
+        raise MissingFileError(f"--out {folder} holds no run to resume; give another folder")
     return folder
 
 
@@ -129,7 +127,7 @@ class RunFolder:
             UnwritableError: the folder cannot be written.
             MismatchError: the run in the folder was asked for something else; lists the flags.
         """
-        if settings.resume:
+        if (self.path / "config.json").is_file():
             self._check_same(settings)
         try:
             for folder in (self.checkpoint, self.path / "plans", self.path / "tb"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -21,20 +21,21 @@ COST_ROWS = (
 def comparison(document: Document) -> Table:
     """Returns the table of dense at baseline bits against the plan."""
     baseline, hardware = document["baseline"], document["hardware"]
-    bits = baseline["weight_bits"]
+    dense = f"dense {baseline['weight_bits']} bits"
+    labels = document["data"]["labels"]
     table = Table(
         title=f"{document['network']['name']} on {hardware['name']}, one image, {hardware['energy_view']} energy",
+        caption=f"savings against {dense} on the same hardware; drops against the network as given (float), "
+        "95 % interval" + ("" if labels else "; without labels, accuracy is agreement with it"),
         title_justify="left",
+        caption_justify="left",
     )
-    table.add_column("")
-    table.add_column(f"dense {bits} bits", justify="right")
-    table.add_column("plan", justify="right")
-    table.add_column("change", justify="left")
+    sides: tuple[Literal["left", "right"], ...] = ("left", "right", "right", "left")
+    for name, side in zip(("", dense, "plan", "change"), sides, strict=True):
+        table.add_column(name, justify=side, no_wrap=True)
     for name, column, unit in COST_ROWS:
-        saving = document["savings"][name]
-        before, after = baseline[column], document["totals"][column]
-        change = f"{-100 * saving:+.1f} % against dense {bits} bits"
-        table.add_row(f"{name} ({unit})", f"{before:,.4g}", f"{after:,.4g}", change)
+        before, after = f"{baseline[column]:,.4g}", f"{document['totals'][column]:,.4g}"
+        table.add_row(f"{name} ({unit})", before, after, f"{-100 * document['savings'][name]:+.1f} %")
     for split in ("validation", "test"):
         figures = document["accuracy"][split]
         if figures is not None:
@@ -44,10 +45,9 @@ def comparison(document: Document) -> Table:
 
 def _accuracy_row(document: Document, split: str, figures: dict[str, Any]) -> tuple[str, str, str, str]:
     low, high = figures["interval"]
-    what = "accuracy" if document["data"]["labels"] else "agreement with the network as given"
-    drop = f"drop {figures['drop_points']:.2f} points against float, 95 % interval [{low:.2f}, {high:.2f}]"
     before = document["baseline"]["accuracy"][split]
-    return f"{split} {what} (%)", f"{before:.2f}", f"{figures['accuracy']:.2f}", f"{drop}, {figures['images']:,} images"
+    change = f"drop {figures['drop_points']:.2f} [{low:.2f}, {high:.2f}], {figures['images']:,} images"
+    return f"{split} (%)", f"{before:.2f}", f"{figures['accuracy']:.2f}", change
 
 
 def next_commands(document: Document, plan: Path) -> list[str]:
