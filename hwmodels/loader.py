@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hwmodels import eyeriss_file, scnn_file, simd_file, systolic_file
+from hwmodels import eyeriss_file, lut_file, scnn_file, simd_file, systolic_file
 from hwmodels.accelerator import Accelerator
 from hwmodels.schema import Lines, Schema, problems_of
 from plan.errors import FileFormatError, MissingFileError, UnknownNameError
@@ -20,13 +20,22 @@ from plan.registry import Registry, close_names
 UNPRICED_KEYS = ("name", "description", "source")
 
 
+def nothing_attached(content: Mapping[str, Any], _: Path) -> Mapping[str, Any]:
+    """Returns the content of a file that names no other files."""
+    return content
+
+
 @dataclass(frozen=True)
 class Model:
-    """A kind of hardware: what its file holds, what else must agree, and how the accelerator is built from it."""
+    """A kind of hardware: what its file holds, what else must agree, and how the accelerator is built from it.
+
+    `attach` adds what a file names in its folder, so that it enters the fingerprint.
+    """
 
     schema: Schema
     conflicts: Callable[[Mapping[str, Any]], list[str]]
     build: Callable[[Mapping[str, Any], str], Accelerator]
+    attach: Callable[[Mapping[str, Any], Path], Mapping[str, Any]] = nothing_attached
 
 
 MODELS: Registry[Model] = Registry("hardware model")
@@ -35,6 +44,7 @@ MODELS.register(
     "sparse_row_stationary", Model(eyeriss_file.SKIPPING_SCHEMA, eyeriss_file.conflicts, eyeriss_file.build)
 )
 MODELS.register("systolic", Model(systolic_file.SCHEMA, systolic_file.conflicts, systolic_file.build))
+MODELS.register("lut", Model(lut_file.SCHEMA, lut_file.conflicts, lut_file.build, lut_file.attach))
 MODELS.register("simd", Model(simd_file.SCHEMA, simd_file.conflicts, simd_file.build))
 MODELS.register("cartesian_product", Model(scnn_file.SCHEMA, scnn_file.conflicts, scnn_file.build))
 
@@ -100,7 +110,8 @@ def parse(text: str, path: str) -> Accelerator:
     problems = problems_of(content, model.schema, Lines(text)) or model.conflicts(content)
     if problems:
         raise FileFormatError(path, problems)
-    return model.build(content, fingerprint(content))
+    whole = model.attach(content, Path(path).parent)
+    return model.build(whole, fingerprint(whole))
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:
