@@ -77,6 +77,7 @@ class Measurer:
         ]
         self._repaired: ByteCache[RepairedLayer] = ByteCache(options.weight_cache_bytes)
         self.module, self.quantisers = with_quantisers(traced)
+        self.memory_format = _use_channels_last(self.module, calibration_images[:1])
         self.layers = weight_layers(self.module, traced)
         self.dense_weights = [layer.weight.detach().clone() for layer in self.layers]
         self.images = calibration_images[: options.calibration_images]
@@ -101,7 +102,7 @@ class Measurer:
     def _run_calibration(self, batches: int | None = None) -> None:
         with torch.inference_mode():
             for batch in torch.split(self.images, BATCH)[:batches]:
-                self.module(batch)
+                self._run(batch)
 
     def repaired(self, schemes: Sequence[Scheme]) -> tuple[RepairedLayer, ...]:
         """Returns every layer's weights under a plan."""
@@ -160,7 +161,11 @@ class Measurer:
     def logits(self, images: Tensor) -> Tensor:
         """Returns the outputs of the working network as it is loaded, float32 (N, classes)."""
         with torch.inference_mode():
-            return torch.cat([self.module(batch) for batch in torch.split(images, BATCH)])
+            return torch.cat([self._run(batch) for batch in torch.split(images, BATCH)])
+
+    def _run(self, batch: Tensor) -> Tensor:
+        outputs: Tensor = self.module(batch.contiguous(memory_format=self.memory_format))
+        return outputs
 
     def outputs(self, schemes: Sequence[Scheme], images: Tensor) -> NDArray[np.float32]:
         """Returns the compressed network's outputs, float32 (N, classes)."""
@@ -221,7 +226,7 @@ class Measurer:
         kept = self.channels.kept(schemes)
         return Compressed(
             traced=self.traced,
-            module=copy.deepcopy(self.module),
+            module=copy.deepcopy(self.module).to(memory_format=torch.contiguous_format),
             group_masks=self.channels.group_masks(schemes),
             records=tuple(
                 LayerRecord.of(layer, target, scheme=scheme, kept=left, repaired=found)
@@ -239,6 +244,20 @@ class Measurer:
 
 def _request(kept: KeptChannels, scheme: Scheme) -> Request:
     return Request(kept, scheme.method, scheme.density, scheme.weight_bits)
+
+
+def _use_channels_last(module: nn.Module, image: Tensor) -> torch.memory_format:
+    """Moves the module to the channels-last layout, about twice as fast on CPUs, where it runs in it.
+
+    Returns the layout that it is left in: a network that views tensors in the default layout fails in the other.
+    """
+    try:
+        with torch.inference_mode():
+            module.to(memory_format=torch.channels_last)(image.contiguous(memory_format=torch.channels_last))
+    except RuntimeError:
+        module.to(memory_format=torch.contiguous_format)
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 def with_quantisers(traced: TracedNetwork) -> tuple[fx.GraphModule, dict[str, FakeQuantiser]]:
