@@ -12,17 +12,19 @@ SEARCH_IMAGES = 2000
 """Validation images on which a search measures; final candidates see all of them."""
 FIDELITY_IMAGES = 1000
 CALIBRATION_PASS_IMAGES = 512
-FLOPS_PER_SECOND, REPAIR_FLOPS_PER_SECOND = 5e10, 8e10
+FLOPS_PER_SECOND, REPAIR_FLOPS_PER_SECOND = 4e10, 8e10
 PROFILE_PASSES, TABLE_REPAIRS = 60, 6
 REPAIR_PASSES = 10
-SEARCH_SECONDS = 200.0
-FEWEST_EVALUATIONS, MOST_EVALUATIONS = 24, 64
+SEARCH_SECONDS = 400.0
+SEARCH_SECONDS_STAND_IN = 200.0
+"""Where stand-in weights may have to be trained first; the same whether they are cached or not."""
+FEWEST_EVALUATIONS, MOST_EVALUATIONS = 12, 48
 DECISIONS_PER_SECOND = 8_000.0
 DECISIONS = 150_000
 FEWEST_EPISODES, MOST_EPISODES = 2_000, 8_000
 FIDELITY_PLANS = 24
 FINALISTS = 6
-CHANGED_SHARE = 0.5
+CHANGED_SHARE = 0.8
 """Share of the layers that a new plan changes, so that they are repaired anew."""
 
 
@@ -73,7 +75,7 @@ class Pace:
         return cls(2.0 * network.macs / FLOPS_PER_SECOND, repair / REPAIR_FLOPS_PER_SECOND, passes)
 
     def evaluation(self, images: int) -> float:
-        """Returns the seconds of one measured evaluation whose layers are half known."""
+        """Returns the seconds of one measured evaluation that changes most layers."""
         return self.image * (images + self.passes) + CHANGED_SHARE * self.repair
 
 
@@ -86,7 +88,8 @@ def effort_of(settings: Settings, network: Network, images: Mapping[str, int]) -
         images: number of calibration and validation images.
     """
     pace, search_images = Pace.of(network, images["calibration"]), min(SEARCH_IMAGES, images["validation"])
-    affordable = round(SEARCH_SECONDS / pace.evaluation(search_images))
+    seconds = SEARCH_SECONDS_STAND_IN if settings.weights == "auto" else SEARCH_SECONDS
+    affordable = round(seconds / pace.evaluation(search_images))
     evaluations = settings.evaluations or min(max(affordable, FEWEST_EVALUATIONS), MOST_EVALUATIONS)
     episodes = min(max(DECISIONS // len(network.layers), FEWEST_EPISODES), MOST_EPISODES)
     return Effort(

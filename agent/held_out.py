@@ -14,7 +14,6 @@ from envs.accuracy.archive import Archive
 from envs.accuracy.fidelity import Fidelity, fidelity
 from envs.accuracy.statistics import drop_points
 from envs.problem import Problem
-from plan.scheme import STRUCTURED
 from plan.space import ACTIVATION_BITS, METHOD, Choices, Space
 
 POOL = 2048
@@ -23,15 +22,16 @@ LOWEST_DROP, HIGHEST_DROP = 0.25, 10.0
 
 
 def crossed_plans(space: Space, parents: Choices, rng: np.random.Generator, plans: int) -> Choices:
-    """Returns plans whose layers come from a few of the parents each, int16 (plans, L, 4).
+    """Returns plans made of runs of layers from three parents each, int16 (plans, L, 4).
 
-    Layers whose channels any parent prunes together come from the same parent.
+    Runs, because a layer is repaired anew wherever the channels that it reads come from another parent.
+
+    Two layers of which either may decide a channel group come from the same parent where that matters.
     """
     parts = _parts(space, parents)
-    few = np.stack([rng.choice(len(parents), size=PARENTS_PER_PLAN) for _ in range(plans)])
-    share = rng.dirichlet(np.ones(PARENTS_PER_PLAN), size=plans).cumsum(axis=1)
-    drawn = rng.random((plans, int(parts.max()) + 1))
-    which = (drawn[:, :, None] > share[:, None, :]).sum(axis=2).clip(max=PARENTS_PER_PLAN - 1)
+    few = rng.integers(0, len(parents), (plans, PARENTS_PER_PLAN))
+    cuts = rng.integers(0, parts.max() + 2, (plans, PARENTS_PER_PLAN - 1))
+    which = (np.arange(parts.max() + 1) >= cuts[:, :, None]).sum(axis=1)
     source = np.take_along_axis(few, which, axis=1)[:, parts]
     choices: Choices = parents[source, np.arange(space.n_layers)]
     choices[:, :, ACTIVATION_BITS] = choices[:, space.deciders.reader, ACTIVATION_BITS]
@@ -39,16 +39,15 @@ def crossed_plans(space: Space, parents: Choices, rng: np.random.Generator, plan
 
 
 def _parts(space: Space, parents: Choices) -> NDArray[np.int64]:
-    """Returns a number per layer, (L,), equal for layers that must come from one parent."""
-    structured = np.array([method.granularity.kind in STRUCTURED for method in space.methods])
-    deciding = np.asarray(structured[parents[:, :, METHOD]].any(axis=0))
+    """Returns a number per layer, (L,), equal for layers that must come from one parent.
+
+    These are the two that may decide a group, where any parent leaves the decision to the second.
+    """
+    channel = np.asarray(space.geometry.is_channel[parents[:, :, METHOD]].any(axis=0))
     part = np.arange(space.n_layers)
-    deciders = space.deciders
-    for index, group in enumerate(space.network.groups):
-        who = [layer for layer in (int(deciders.producer[index]), int(deciders.consumer[index])) if layer >= 0]
-        if deciding[who].any():
-            members = list(group.producers + group.consumers)
-            part[np.isin(part, part[members])] = part[members].min()
+    for producer, consumer in zip(space.deciders.producer, space.deciders.consumer, strict=True):
+        if producer >= 0 and consumer >= 0 and channel[consumer]:
+            part[part == part[consumer]] = part[producer]
     return np.unique(part, return_inverse=True)[1]
 
 

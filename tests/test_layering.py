@@ -49,9 +49,7 @@ def faults(name: str, imported: list[str]) -> list[str]:
 
 def test_imports_go_down() -> None:
     found = [
-        fault
-        for path in sources()
-        for fault in faults(path.relative_to(REPOSITORY).as_posix(), list(imports(path)))
+        fault for path in sources() for fault in faults(path.relative_to(REPOSITORY).as_posix(), list(imports(path)))
     ]
     assert not found
 

@@ -161,7 +161,9 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def test_a_random_edit_is_accepted_or_described(data: st.DataObject) -> None:
     document = load(OLD_PLANS / "v1.json")
     path = data.draw(st.sampled_from(leaves(document)))
-    value = data.draw(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.none()))
+    value = data.draw(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.none())
+    )
     problems = problems_of(edited(document, path, value))
     assert all(isinstance(problem, str) and problem for problem in problems)
     if not problems:
