@@ -1,9 +1,10 @@
-"""Command: how many layer configurations a second every hardware preset prices, and how many shapes a second it maps.
+"""Command: how many layer configurations a second every hardware preset prices, looks up, and how many shapes it maps.
 
 python -m experiments.bench.hw_speed [--plans 512] [--seconds 2]
 
 One process on one core (set OMP_NUM_THREADS=1), timed in its own processor time, so that other load does not count.
-A layer configuration is one layer under one plan.
+A layer configuration is one layer under one plan. Looked up: taken from a table of every layer's cells (32 densities
+x weight bits x activation bits) that was priced before. Shapes are mapped by the preset's policy and by free search.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ STAGES = ((64, 256, 56, 3), (128, 512, 28, 4), (256, 1024, 14, 6), (512, 2048, 7
 
 @dataclass(frozen=True)
 class Speed:
-    """Rates of one preset; mappings only where the model searches them."""
+    """Rates of one preset; mappings only where the model searches them, by its own policy and freely."""
 
     name: str
     configurations_per_s: float
+    lookups_per_s: float
     mappings_per_s: float | None
+    searches_per_s: float | None
 
 
 def resnet50() -> Network:
@@ -115,8 +118,27 @@ def measure(accelerator: Accelerator, network: Network, plans: int, seconds: flo
     def price() -> int:
         return accelerator.evaluate(network, batch).size_bits.size
 
-    mappings = _mapping_rate(accelerator, network, seconds) if isinstance(accelerator, Eyeriss) else None
-    return Speed(accelerator.name, rate(price, seconds), mappings)
+    mappings = searches = None
+    if isinstance(accelerator, Eyeriss):
+        free = accelerator.with_parameters(replace(accelerator.parameters, policy="search"))
+        mappings, searches = _mapping_rate(accelerator, network, seconds), _mapping_rate(free, network, seconds)
+    lookups = _lookup_rate(accelerator, network, plans, seconds)
+    return Speed(accelerator.name, rate(price, seconds), lookups, mappings, searches)
+
+
+def _lookup_rate(accelerator: Accelerator, network: Network, plans: int, seconds: float) -> float:
+    known, layers = accelerator.capabilities, len(network.layers)
+    grid = np.meshgrid(np.arange(1, 33) / 32, known.weight_bits, known.activation_bits, indexing="ij")
+    density, weights, inputs = (np.repeat(axis.reshape(-1, 1), layers, axis=1) for axis in grid)
+    whole = dense(network, known.weight_bits[-1], len(density))
+    every = replace(whole, weight_density=density, weight_bits=weights, input_bits=inputs)
+    cost = accelerator.evaluate(network, every)
+    table = np.ascontiguousarray(
+        np.stack((cost.energy_pj, cost.latency_cycles, cost.size_bits), axis=-1).transpose(1, 0, 2)
+    )
+    chosen = np.random.default_rng(0).integers(len(density), size=(plans, layers))
+    columns = np.arange(layers)
+    return rate(lambda: table[columns, chosen].shape[0] * layers, seconds)
 
 
 def _mapping_rate(accelerator: Eyeriss, network: Network, seconds: float) -> float:
@@ -137,11 +159,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     network = resnet50()
     title = f"{len(network.layers)} layers of ResNet-50, batches of {options.plans} plans"
-    table = Table("preset", "layer configurations/s", "distinct shapes mapped/s", title=title)
+    table = Table("preset", "configurations/s", "looked up/s", "mapped/s", "free search/s", title=title)
     for name in preset_names():
         speed = measure(load(name), network, options.plans, options.seconds)
-        mapped = "" if speed.mappings_per_s is None else f"{speed.mappings_per_s:,.0f}"
-        table.add_row(name, f"{speed.configurations_per_s:,.0f}", mapped)
+        rates = (speed.configurations_per_s, speed.lookups_per_s, speed.mappings_per_s, speed.searches_per_s)
+        table.add_row(name, *("" if value is None else f"{value:,.0f}" for value in rates))
     Console().print(table)
     return 0
 
