@@ -13,7 +13,7 @@ from agent.build import Assembly
 from agent.config import Settings
 from agent.effort import Effort
 from agent.exploration import FIRST_TARGETS, HIGHEST_DROP, LOWEST_DROP, jittered_plans, nearest
-from agent.held_out import held_out_plans, study
+from agent.held_out import held_out_plans, study, unmeasured
 from agent.judge import Judge, Right, StoredMeasure, ValidationMeasure
 from agent.progress import Display
 from agent.record import Found, Measurement, Order, describe
@@ -140,19 +140,13 @@ class Campaign:
         wanted = self.effort.calibration_plans
         targets = np.array(FIRST_TARGETS[:wanted])
         while len(targets) and not (deadline is not None and time.monotonic() > deadline):
-            fresh = self._unmeasured(pool)
+            fresh = unmeasured(self.archive, pool)
             for choice in nearest(self.problem, fresh, targets[: len(fresh)]):
                 self.archive.evaluate(choice, self.effort.search_images)
                 self.display.advance(len(self.archive))
             self.problem = fitted(self.problem, self.archive, self.effort.search_images)
             few = min(ROUND, wanted + 1 - len(self.archive), len(fresh) - len(targets))
             targets = np.geomspace(LOWEST_DROP, HIGHEST_DROP, max(few, 0) + 2)[1:-1]
-
-    def _unmeasured(self, pool: Choices) -> Choices:
-        """Returns the plans of a pool that were not measured, each once, int16 (n, L, 4)."""
-        measured = {entry.choice.tobytes() for entry in self.archive.measurements}
-        fresh = [choice for choice in np.unique(pool, axis=0) if choice.tobytes() not in measured]
-        return np.array(fresh, dtype=pool.dtype).reshape(-1, *pool.shape[1:])
 
     def propose(self, searcher: Searcher, deadline: float | None) -> Choices:
         """Returns the searcher's candidates, found on the proxy alone; it has half of the time that is left."""

@@ -54,13 +54,18 @@ def _parts(space: Space, parents: Choices) -> NDArray[np.int64]:
 def held_out_plans(problem: Problem, archive: Archive, rng: np.random.Generator, plans: int) -> Choices:
     """Returns unmeasured plans spread over predicted drops of 0 to 10 points, int16 (<= plans, L, 4)."""
     parents = np.stack([entry.choice for entry in archive.measurements])
-    pool = np.unique(crossed_plans(problem.space, parents, rng, POOL), axis=0)
-    measured = {entry.choice.tobytes() for entry in archive.measurements}
-    fresh = np.array([choice for choice in pool if choice.tobytes() not in measured])
-    if not len(fresh):
-        return pool[:0]
+    fresh = unmeasured(archive, crossed_plans(problem.space, parents, rng, POOL))
+    if len(fresh) < plans:
+        fresh = unmeasured(archive, np.concatenate((fresh, problem.space.sample(rng, POOL))))
     targets = np.linspace(LOWEST_DROP, HIGHEST_DROP, min(plans, len(fresh)))
     return nearest(problem, fresh, targets)
+
+
+def unmeasured(archive: Archive, pool: Choices) -> Choices:
+    """Returns the plans of a pool that the archive does not hold, each once, int16 (n, L, 4)."""
+    measured = {entry.choice.tobytes() for entry in archive.measurements}
+    fresh = [choice for choice in np.unique(pool, axis=0) if choice.tobytes() not in measured]
+    return np.array(fresh, dtype=pool.dtype).reshape(-1, *pool.shape[1:])
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def comparison(document: Document) -> Table:
 def _accuracy_row(document: Document, split: str, figures: dict[str, Any]) -> tuple[str, str, str, str]:
     low, high = figures["interval"]
     before = document["baseline"]["accuracy"][split]
-    change = f"drop {figures['drop_points']:.2f} [{low:.2f}, {high:.2f}], {figures['images']:,} images"
+    change = f"drop {figures['drop_points']:.2f} [{low:.2f}, {high:.2f}], n = {figures['images']:,}"
     return f"{split} (%)", f"{before:.2f}", f"{figures['accuracy']:.2f}", change
 
 
