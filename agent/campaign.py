@@ -13,11 +13,12 @@ from agent.build import Assembly
 from agent.config import Settings
 from agent.effort import Effort
 from agent.exploration import FIRST_TARGETS, HIGHEST_DROP, LOWEST_DROP, jittered_plans, nearest
+from agent.finalists import Round, choose
 from agent.held_out import held_out_plans, study, unmeasured
 from agent.judge import Judge, Right, StoredMeasure, ValidationMeasure
 from agent.progress import Display
 from agent.record import Found, Measurement, Order, describe
-from agent.refine import Measuring, choose, fitted, refine
+from agent.refine import Measuring, fitted, refine
 from agent.run_folder import RunFolder, versions
 from agent.searchers.protocol import Searcher, Stop
 from envs.accuracy.archive import Archive
@@ -175,13 +176,10 @@ class Campaign:
         Raises:
             InfeasibleError: none does.
         """
-        return choose(
-            self.archive,
-            self.settings.limits,
-            search_images=self.effort.search_images,
-            all_images=len(self.splits.validation),
-            finalists=self.effort.finalists,
+        final = Round(
+            self.settings.limits, self.effort.search_images, len(self.splits.validation), self.effort.finalists
         )
+        return choose(self.problem, self.archive, final, self.display.advance)
 
     def rank(self) -> None:
         """Measures plans that no fit saw and notes how well the proxy ranked them."""

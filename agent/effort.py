@@ -23,7 +23,7 @@ DECISIONS_PER_SECOND = 8_000.0
 DECISIONS = 150_000
 FEWEST_EPISODES, MOST_EPISODES = 2_000, 8_000
 FIDELITY_PLANS = 24
-FINALISTS = 6
+FINALISTS = 8
 CHANGED_SHARE = 0.8
 """Share of the layers that a new plan changes, so that they are repaired anew."""
 

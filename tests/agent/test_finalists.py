@@ -1,0 +1,73 @@
+"""The final choice is made by all images, and is not fooled by luck on those that the search saw."""
+
+import numpy as np
+import pytest
+
+from agent.exploration import jittered_plans
+from agent.finalists import Round, choose
+from envs.accuracy.archive import Archive
+from envs.problem import Problem
+from plan.budget import Budget
+from plan.errors import InfeasibleError
+from plan.scheme import Scheme
+
+SEARCHED, ALL = 400, 1000
+
+
+class Lucky:
+    """Plans lose what is predicted on the images past the first 400, and nothing on those."""
+
+    images_id = "lucky"
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    def dense(self, images: int) -> np.ndarray:
+        return np.ones(images, dtype=np.bool_)
+
+    def correct(self, schemes: tuple[Scheme, ...], images: int) -> np.ndarray:
+        plan = self.problem.space.choice(schemes)
+        lost = round(float(self.problem.evaluate(plan[None]).drop_points[0]) / 100 * (ALL - SEARCHED))
+        right = np.ones(ALL, dtype=np.bool_)
+        right[SEARCHED : SEARCHED + lost] = False
+        return right[:images]
+
+
+def searched(problem: Problem) -> Archive:
+    archive = Archive(problem, Lucky(problem))
+    plans = np.unique(jittered_plans(problem, np.random.default_rng(0), 60), axis=0)
+    for plan in plans:
+        archive.evaluate(plan, SEARCHED)
+    return archive
+
+
+def test_the_cheapest_plan_that_really_keeps_the_limit_is_found(chain: Problem) -> None:
+    archive, limits = searched(chain), Budget(drop_points=1.0)
+    tried: list[int] = []
+    best = choose(chain, archive, Round(limits, SEARCHED, ALL, 8), tried.append)
+    assert best.images == ALL
+    assert best.drop_points <= 1.0
+    truth = Lucky(chain)
+    drops = {
+        entry.key: 100 - truth.correct(chain.space.schemes(entry.choice), ALL).mean() * 100
+        for entry in archive.on(SEARCHED)
+    }
+    cheapest = min(entry.objective for entry in archive.on(SEARCHED) if drops[entry.key] <= 1.0)
+    assert best.objective == cheapest
+    assert tried == list(range(1, len(tried) + 1))
+    assert len(tried) <= 8
+
+
+def test_a_limit_that_nothing_keeps_is_told(chain: Problem) -> None:
+    archive = searched(chain)
+    limits = Budget(drop_points=1.0, energy_uj=1e-12)
+    with pytest.raises(InfeasibleError, match="--max-energy-uj"):
+        choose(chain, archive, Round(limits, SEARCHED, ALL, 3), lambda done: None)
+
+
+def test_without_more_images_nothing_is_measured_again(chain: Problem) -> None:
+    archive = searched(chain)
+    before = len(archive)
+    best = choose(chain, archive, Round(Budget(drop_points=1.0), SEARCHED, SEARCHED, 8), lambda done: None)
+    assert len(archive) == before
+    assert best == archive.best(Budget(drop_points=1.0), SEARCHED)
