@@ -1,3 +1,4 @@
+import itertools
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -202,17 +203,28 @@ def test_decides_within_a_limit(chain: Problem, points: float) -> None:
     assert chain.objective_value(metrics)[0] <= within.min() + 1e-12
 
 
+def above_optimum(toy: Problem, hyper: Hyperparameters, seed: int) -> float:
+    """Returns how far greedy plans of a trained agent are above the best of all 64 plans, mean share over 16 rates."""
+    env, rates = CompressionVecEnv(toy, 32, seed), np.geomspace(0.1, 30.0, 16)
+    agent = CompositeAgent(env, seed=seed, hyper=hyper).learn(20_000)
+    observer = env.core.observer
+    choices = ((0, 31, 1, 0), (0, 31, 0, 0), (1, 15, 1, 0), (1, 15, 0, 0))
+    metrics = toy.evaluate(np.array(list(itertools.product(choices, repeat=3)), dtype=np.int16))
+    every = toy.objective_value(metrics) + rates[:, None] * metrics.error / observer.hints.error_scale
+    return float((worth(observer, play(agent.learners, observer, rates)) / every.min(axis=1) - 1).mean())
+
+
 @pytest.mark.slow
-def test_a_cold_agent_learns_and_needs_both_learners(chain: Problem) -> None:
-    """Without hints to start from, the whole agent ends nearer to the hinted plans than with either learner held."""
-    cold = Hyperparameters(warm_start=False, rollout_decisions=2048, hidden=32)
-    rates = rate_grid(17)[4:13]
+def test_a_cold_agent_needs_both_learners(toy: Problem) -> None:
+    """Without hints to start from, holding either learner never helps on five seeds, and hurts on average.
 
-    def trained(hyper: Hyperparameters) -> float:
-        env = CompressionVecEnv(chain, 32, 0)
-        agent = CompositeAgent(env, seed=0, hyper=hyper).learn(40_000)
-        return float(worth(env.core.observer, play(agent.learners, env.core.observer, rates)).mean())
-
-    whole = trained(cold)
-    assert whole < trained(replace(cold, freeze_ppo=True))
-    assert whole < trained(replace(cold, freeze_ddpg=True))
+    Seen: 0 to 16 % above the optimum for the whole agent; 16 to 1,132 % with PPO held, 16 to 527 % with DDPG held. In
+    one seed the untrained agent stands at the dense plan, 16 % above, and stays there in all three cases.
+    """
+    cold = Hyperparameters(warm_start=False, rollout_decisions=960, hidden=32, decisions_per_update=32, actor_starts=50)
+    held = replace(cold, freeze_ppo=True), replace(cold, freeze_ddpg=True)
+    whole = np.array([above_optimum(toy, cold, seed) for seed in range(5)])
+    for hyper in held:
+        frozen = np.array([above_optimum(toy, hyper, seed) for seed in range(5)])
+        assert (whole <= frozen + 1e-9).all()
+        assert whole.mean() < 0.5 * frozen.mean()
