@@ -19,10 +19,11 @@ from hwmodels.eyeriss import Eyeriss
 from hwmodels.loader import load
 from hwmodels.mapping import OBJECTIVES
 from hwmodels.scnn import Scnn
+from hwmodels.systolic import Systolic
 from hwmodels.validation.card import Row, figure10_rows, mean_errors, measured_rows
 from hwmodels.validation.published import MEASURED_TABLES, figure10, measured_table
 from hwmodels.validation.sparse import scnn_rows, speedup_rows
-from hwmodels.validation.tools import TOOLS, Agreement, agreement
+from hwmodels.validation.tools import TOOLS, Agreement, agreement, simulated_rows
 from plan.errors import EspalierError, FileFormatError, InvalidValueError, MissingFileError
 
 CHIP = "eyeriss_v1"
@@ -45,10 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             chip = chip.with_parameters(replace(chip.parameters, objective=options.map_objective))
         objective = options.map_objective or "energy"
         agreements = _agreements(chip, Path(options.reference), objective) if options.reference else []
+        simulated = _simulated(Path(options.reference)) if options.reference else []
         print_card(console, chip)
     except EspalierError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    if simulated:
+        _print_rows(console, "16 x 16 weight stationary: cycles of SCALE-Sim 3.0.0", simulated)
     for found in agreements:
         _print_agreement(console, found)
     return 0
@@ -96,6 +100,14 @@ def _print_rows(console: Console, title: str, rows: Sequence[Row]) -> None:
 def _agreements(chip: Eyeriss, folder: Path, objective: str) -> list[Agreement]:
     shapes = _read(folder / "layers.json", "layers")
     return [agreement(chip, name, shapes, _read(folder / f"{name}.json", "layers"), objective) for name in TOOLS]
+
+
+def _simulated(folder: Path) -> list[Row]:
+    model = load("systolic")
+    if not isinstance(model, Systolic):
+        raise InvalidValueError("preset 'systolic' is no systolic array; reinstall the package")
+    shapes = _read(folder / "layers.json", "layers")
+    return simulated_rows(model, shapes, _read(folder / "scalesim_ws16.json", "layers"))
 
 
 def _read(path: Path, key: str) -> list[dict[str, object]]:

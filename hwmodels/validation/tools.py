@@ -12,6 +12,8 @@ import numpy as np
 from hwmodels.accelerator import FloatArray
 from hwmodels.assignments import dense
 from hwmodels.eyeriss import Eyeriss
+from hwmodels.systolic import Systolic
+from hwmodels.validation.card import Row
 from plan.layer import InputSegment, Layer, Network
 
 TOOLS = ("nn_dataflow", "zigzag_energy")
@@ -73,6 +75,28 @@ def agreement(
         ratios=tuple(float(ratio) for ratio in ours / other),
         rank_correlation=_rank_correlation(ours, other),
     )
+
+
+def simulated_rows(
+    systolic: Systolic, shapes: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]
+) -> list[Row]:
+    """Returns cycles of the array per layer against a cycle simulator that counts from zero; stalls left out of both.
+
+    Args:
+        systolic: an array of the simulated size.
+        shapes: layers as for `agreement`.
+        results: the simulator's layers with keys net, name, error, total_cycles, stall_cycles; of one group each.
+    """
+    known = {(shape["net"], shape["name"]): shape for shape in shapes}
+    rows = []
+    for found in results:
+        if not found["error"]:
+            layer = layer_of(known[found["net"], found["name"]], 0)
+            network = Network("reference", (layer.C, layer.H, layer.W), (layer,), (), ())
+            parts = systolic.evaluate(network, dense(network, 8)).latency_parts_cycles
+            cycles = float(parts["compute"].item() + parts["load"].item()) / layer.groups
+            rows.append(Row(layer.name, "cycles", found["total_cycles"] - found["stall_cycles"] + 1, cycles))
+    return rows
 
 
 def _rank_correlation(first: FloatArray, second: FloatArray) -> float:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from plan.assignment import Assignment
 from plan.layer import InputSegment, Layer, Network
+from plan.scheme import GRANULARITIES
 
 PlanMaker = Callable[..., Assignment]
 
@@ -63,6 +64,7 @@ def make_plans(
     output_bits: int = 8,
     density: float = 1.0,
     kept: float = 1.0,
+    kind: str = "element",
 ) -> Assignment:
     """Returns one plan, the same for every layer; pruned weights are stored as a bitmask where that is smaller."""
 
@@ -84,7 +86,7 @@ def make_plans(
         kept_inputs=whole(inputs),
         kept_outputs=whole(outputs),
         weight_density=row([density] * count),
-        granularity=whole([1 if density < 1 else 0] * count),
+        granularity=whole([list(GRANULARITIES).index(kind) if density < 1 else 0] * count),
         stored_bits=row(stored),
         index_bits=row(index),
         weight_bits=whole([weight_bits] * count),

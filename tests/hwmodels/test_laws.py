@@ -119,8 +119,9 @@ def test_less_is_never_dearer(
             less[key] = value * data.draw(st.floats(0.3, 1.0))
         else:
             less[key] = data.draw(st.sampled_from([b for b in model.capabilities.weight_bits if b <= value]))
-    high = model.evaluate(network, plans(network, **more), view=view)
-    low = model.evaluate(network, plans(network, **less), view=view)
+    kind = data.draw(st.sampled_from(["element", "n:m", "kernel", "block-punched", "block-column"]))
+    high = model.evaluate(network, plans(network, **more, kind=kind), view=view)
+    low = model.evaluate(network, plans(network, **less, kind=kind), view=view)
     slack = 1 + 1e-12
     assert (low.energy_pj <= high.energy_pj * slack).all()
     assert (low.latency_cycles <= high.latency_cycles * slack).all()
@@ -172,24 +173,27 @@ def test_normalised_energy_is_proportional_to_the_unit(
     )
 
 
+@hardware
 @settings(max_examples=DRAWS)
 @given(data=st.data())
 def test_removed_channels_cost_what_the_smaller_layer_costs(
     models: dict[str, Accelerator],
+    name: str,
     drawn_layers: st.SearchStrategy[Layer],
     alone: Callable[[Layer], Network],
     plans: PlanMaker,
     data: st.DataObject,
 ) -> None:
-    layer, model = data.draw(drawn_layers.filter(lambda drawn: drawn.groups == 1)), models["eyeriss"]
-    assert isinstance(model, Eyeriss)
+    layer, model = data.draw(drawn_layers.filter(lambda drawn: drawn.groups == 1)), models[name]
     kept = data.draw(st.floats(0.2, 1.0))
     smaller = replace(layer, K=max(1, round(kept * layer.K)), C=max(1, round(kept * layer.C)))
-    held = model.with_parameters(model.parameters, {layer.name: model.mapping_of(layer)})
-    pruned = held.evaluate(alone(layer), plans(alone(layer), kept=kept))
-    whole = held.evaluate(alone(smaller), plans(alone(smaller)))
+    if isinstance(model, Eyeriss):
+        model = model.with_parameters(model.parameters, {layer.name: model.mapping_of(layer)})
+    pruned = model.evaluate(alone(layer), plans(alone(layer), **widest(model), kept=kept))
+    whole = model.evaluate(alone(smaller), plans(alone(smaller), **widest(model)))
     np.testing.assert_allclose(pruned.energy_pj[0, 1], whole.energy_pj[0, 1], rtol=1e-12)
     np.testing.assert_allclose(pruned.latency_cycles[0, 1], whole.latency_cycles[0, 1], rtol=1e-12)
+    assert pruned.size_bits[0, 1] == whole.size_bits[0, 1]
 
 
 def test_every_group_of_a_convolution_is_priced(

@@ -93,3 +93,10 @@ def test_validate_prints_the_card(capsys: pytest.CaptureFixture[str]) -> None:
 def test_validate_refuses_a_missing_reference(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["--reference", str(tmp_path)]) == 2
     assert "cannot read" in capsys.readouterr().err
+
+
+def test_validate_compares_with_the_other_tools(capsys: pytest.CaptureFixture[str], shared_dir: Path) -> None:
+    assert main(["--reference", str(shared_dir / "reference"), "--map-objective", "edp"]) == 0
+    printed = capsys.readouterr().out
+    assert "mean absolute error: cycles 0.0%" in printed
+    assert "energy against nn_dataflow, our mappings by edp" in printed
