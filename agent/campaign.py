@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -185,9 +186,9 @@ class Campaign:
         """Measures plans that no fit saw and notes how well the proxy ranked them."""
         effort = self.effort
         plans = held_out_plans(self.problem, self.archive, self.rng(FIDELITY_STREAM), effort.fidelity_plans)
-        self.display.phase("fidelity", len(plans))
         if len(plans) >= 3:
-            found = study(self.problem, self.archive, plans, effort.fidelity_images, self.display.advance)
+            tick = partial(self.display.advance, total=len(plans))
+            found = study(self.problem, self.archive, plans, effort.fidelity_images, tick)
             self.fidelity = found.summary()
             self.folder.write_json("fidelity.json", found.to_json())
 

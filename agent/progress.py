@@ -6,8 +6,10 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -45,10 +47,12 @@ class LineDisplay(Display):
         self._name, self._best = "", ""
         self._start = self._shown = time.monotonic()
         self._begun = self._start
+        self._total: int | None = None
 
     def phase(self, name: str, total: int | None = None) -> None:
         """Prints the name of the phase with the seconds since the start."""
         self._name, self._shown, self._begun = name, time.monotonic(), time.monotonic()
+        self._total = total
         self._line(name if total is None else f"{name} ({total})")
 
     def advance(self, done: int, total: int | None = None, text: str = "") -> None:
@@ -56,7 +60,7 @@ class LineDisplay(Display):
         now = time.monotonic()
         if now - self._shown < SECONDS_BETWEEN_LINES:
             return
-        self._shown = now
+        self._shown, total = now, self._total if total is None else total
         rate = done / max(now - self._begun, 1e-9)
         counted = f"{done}" if total is None else f"{done}/{total}"
         left = "" if total is None or not rate else f", {max(total - done, 0) / rate:.0f} s left"
@@ -81,7 +85,6 @@ class LiveDisplay(Display):
     """One bar for the phase in hand, under it the best plan so far; finished phases stay as lines."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -90,16 +93,16 @@ class LiveDisplay(Display):
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[text]}"),
-            console=console,
-            transient=True,
         )
+        self._best = Text("")
+        self._live = Live(Group(self._bars, self._best), console=console, transient=True, refresh_per_second=4)
         self._phase: TaskID | None = None
-        self._best: TaskID | None = None
         self._name, self._begun = "", time.monotonic()
+        self._total: int | None = None
 
     def __enter__(self) -> Self:
         """Starts the live display."""
-        self._bars.start()
+        self._live.start()
         return self
 
     def __exit__(
@@ -107,16 +110,17 @@ class LiveDisplay(Display):
     ) -> None:
         """Clears the live display; the lines of the phases stay."""
         self._finish()
-        self._bars.stop()
+        self._live.stop()
 
     def phase(self, name: str, total: int | None = None) -> None:
         """Replaces the bar by one for the new phase."""
         self._finish()
-        self._name, self._begun = name, time.monotonic()
+        self._name, self._begun, self._total = name, time.monotonic(), total
         self._phase = self._bars.add_task(name, total=total, counted="", text="")
 
     def advance(self, done: int, total: int | None = None, text: str = "") -> None:
         """Moves the bar."""
+        total = self._total if total is None else total
         if self._phase is not None:
             rate = done / max(time.monotonic() - self._begun, 1e-9)
             counted = f"{done:,}" + ("" if total is None else f"/{total:,}") + f"  {rate:,.1f}/s"
@@ -124,13 +128,11 @@ class LiveDisplay(Display):
 
     def best(self, text: str) -> None:
         """Shows the best plan under the bar."""
-        if self._best is None:
-            self._best = self._bars.add_task("best", total=1, completed=1, counted="", text=text)
-        self._bars.update(self._best, text=text)
+        self._best.plain = f"  best: {text}"
 
     def note(self, text: str) -> None:
         """Prints the text above the bar."""
-        self._console.print(text, markup=False, highlight=False)
+        self._live.console.print(text, markup=False, highlight=False)
 
     def _finish(self) -> None:
         if self._phase is not None:
