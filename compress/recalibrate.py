@@ -36,15 +36,15 @@ class Statistics:
     variances: list[Tensor] = field(default_factory=list)
 
 
-def channel_statistics(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns mean and variance per channel, (C,), of (N, C, H, W), (N, ..., C) where there are not four axes."""
-    axes = [0, 2, 3] if values.dim() == 4 else list(range(values.dim() - 1))
-    variance, mean = torch.var_mean(values, axes, correction=0)
+def channel_statistics(values: Tensor, axis: int = 1) -> tuple[Tensor, Tensor]:
+    """Returns mean and variance per channel, (C,), over all axes but the channels'."""
+    others = [dim for dim in range(values.dim()) if dim != axis % values.dim()]
+    variance, mean = torch.var_mean(values, others, correction=0)
     return mean, variance
 
 
-def _shaped(values: Tensor, like: Tensor) -> Tensor:
-    return values.reshape(1, -1, 1, 1) if like.dim() == 4 else values
+def _channel_axis(layer: nn.Module) -> int:
+    return -1 if isinstance(layer, nn.Linear) else 1
 
 
 class Recalibration:
@@ -148,7 +148,7 @@ def _record_input(found: Statistics) -> Callable[[nn.Module, tuple[Tensor, ...]]
 
 def _record_output(found: Statistics) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        mean, variance = channel_statistics(output)
+        mean, variance = channel_statistics(output, _channel_axis(module))
         found.means.append(mean)
         found.variances.append(variance)
 
@@ -159,9 +159,10 @@ def _correct_output(
     reference: Statistics, found: Statistics
 ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
     def correct(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        shift = reference.means[len(found.means)] - channel_statistics(output)[0]
+        axis = _channel_axis(module)
+        shift = reference.means[len(found.means)] - channel_statistics(output, axis)[0]
         found.means.append(shift)
-        return output + _shaped(shift, output)
+        return output + (shift if axis == -1 else shift[:, None, None])
 
     return correct
 

@@ -68,3 +68,15 @@ def test_dead_channel_stays_finite(traced: TracedNetwork, images: Tensor) -> Non
     module.stem.weight[:4] = 0
     found.repair(lambda: module(images))
     assert torch.isfinite(module(images)).all()
+
+
+@torch.no_grad()
+def test_linear_layer_on_feature_maps_has_its_channels_last() -> None:
+    linear = nn.Linear(3, 2)
+    inputs = torch.randn(4, 5, 5, 3, generator=torch.Generator().manual_seed(2))
+    dense = linear(inputs)
+    found = Recalibration([], [linear])
+    found.observe(lambda: linear(inputs))
+    linear.weight.mul_(0.5)
+    found.repair(lambda: linear(inputs))
+    assert torch.allclose(linear(inputs).mean((0, 1, 2)), dense.mean((0, 1, 2)), atol=1e-6)
