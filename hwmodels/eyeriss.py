@@ -92,7 +92,7 @@ class EyerissParameters:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What of a network does not depend on a plan; float64 (L,) but for the tiling, whose arrays are (L,) too."""
+    """What of a network does not depend on a plan, (L,): float64, truth values, and the arrays of the tiling."""
 
     tiling: Tiling
     pieces: FloatArray
@@ -102,6 +102,7 @@ class Prepared:
     zero_in: FloatArray
     zero_out: FloatArray
     coded_in: FloatArray
+    depthwise: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,7 @@ class Eyeriss:
             zero_in=layer_column(picked, "input_zero_fraction"),
             zero_out=layer_column(picked, "output_zero_fraction"),
             coded_in=np.array([layer.input_tensor != image for layer in picked], dtype=np.float64),
+            depthwise=np.array([layer.depthwise for layer in picked]),
         )
 
     def _widths(self, assignment: Assignment) -> Widths:
@@ -306,7 +308,7 @@ class Eyeriss:
     def _skipping_compute(
         self, skipping: Skipping, prepared: Prepared, assignment: Assignment, counts: Counts
     ) -> FloatArray:
-        """Returns cycles of processing; groups of one filter (depthwise) are spread over all elements, none skips."""
+        """Returns cycles of processing; depthwise layers are spread over all elements and skip nothing."""
         tiling, elements = prepared.tiling, self.parameters.array.rows * self.parameters.array.columns
         filters = np.asarray(_extent(prepared, assignment).filters)
         random = np.isin(assignment.granularity, RANDOM_KINDS)
@@ -320,7 +322,7 @@ class Eyeriss:
             static_density=np.where(random, 1.0, assignment.weight_density),
         )
         passes = counts.passes * tiling.filter_reads
-        return np.asarray(np.where(filters > 1.0, passes * slowest, counts.macs / elements))
+        return np.asarray(np.where(prepared.depthwise, counts.macs / elements, passes * slowest))
 
     def _energy(
         self, view: str, traffic: Traffic, widths: Widths, latency: dict[str, FloatArray]
