@@ -75,8 +75,9 @@ def make_plans(
         return np.array([values], dtype=np.int64)
 
     members = network.layers
-    inputs = [max(1, round(kept * layer.C)) for layer in members]
-    outputs = [max(1, round(kept * layer.K)) for layer in members]
+    sizes = [1 if layer.depthwise else layer.groups for layer in members]  # what is kept of every group alike
+    inputs = [size * max(1, round(kept * layer.C / size)) for layer, size in zip(members, sizes, strict=True)]
+    outputs = [size * max(1, round(kept * layer.K / size)) for layer, size in zip(members, sizes, strict=True)]
     groups = [min(layer.groups, c, k) for layer, c, k in zip(members, inputs, outputs, strict=True)]
     weights = [k * c / g * layer.R * layer.S for layer, c, k, g in zip(members, inputs, outputs, groups, strict=True)]
     index = [n if density * n * weight_bits + n < n * weight_bits else 0.0 for n in weights]
