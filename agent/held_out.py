@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.exploration import nearest
+from agent.exploration import jittered_plans, nearest
 from envs.accuracy.archive import Archive
 from envs.accuracy.fidelity import Fidelity, fidelity
 from envs.accuracy.statistics import drop_points
 from envs.problem import Problem
 from plan.space import ACTIVATION_BITS, METHOD, Choices, Space
 
-POOL = 2048
-PARENTS_PER_PLAN = 3
-LOWEST_DROP, HIGHEST_DROP = 0.25, 10.0
+POOL, JITTERED = 2048, 256
+PARENTS_PER_PLAN, MOST_PARENTS = 2, 12
+LOWEST_DROP, HIGHEST_DROP, HIGHEST_PARENT = 0.25, 10.0, 20.0
 
 
 def crossed_plans(space: Space, parents: Choices, rng: np.random.Generator, plans: int) -> Choices:
-    """Returns plans made of runs of layers from three parents each, int16 (plans, L, 4).
+    """Returns plans made of the first layers of one parent and the last of another, int16 (plans, L, 4).
 
-    Runs, because a layer is repaired anew wherever the channels that it reads come from another parent.
+    So that few layers are repaired anew: those that read channels which another parent removed.
 
     Two layers of which either may decide a channel group come from the same parent where that matters.
     """
@@ -53,7 +53,11 @@ def _parts(space: Space, parents: Choices) -> NDArray[np.int64]:
 
 def held_out_plans(problem: Problem, archive: Archive, rng: np.random.Generator, plans: int) -> Choices:
     """Returns unmeasured plans spread over predicted drops of 0 to 10 points, int16 (<= plans, L, 4)."""
-    parents = np.stack([entry.choice for entry in archive.measurements])
+    measured = np.unique(np.stack([entry.choice for entry in archive.measurements]), axis=0)
+    parents = nearest(problem, measured, np.geomspace(LOWEST_DROP, HIGHEST_PARENT, min(MOST_PARENTS, len(measured))))
+    if problem.evaluate(parents).drop_points.max() < HIGHEST_DROP:
+        dear = nearest(problem, jittered_plans(problem, rng, JITTERED), np.array([HIGHEST_DROP, HIGHEST_PARENT]))
+        parents = np.concatenate((parents, dear))
     fresh = unmeasured(archive, crossed_plans(problem.space, parents, rng, POOL))
     if len(fresh) < plans:
         fresh = unmeasured(archive, np.concatenate((fresh, problem.space.sample(rng, POOL))))
