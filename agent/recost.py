@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +19,11 @@ from hwmodels.accelerator import VIEWS
 from hwmodels.loader import load as load_hardware
 from plan.document import load
 
+if TYPE_CHECKING:
+    from agent.transfer import Prices
+
 SHOWN = 20
+FILE_WIDTH = 120
 UNITS = {"energy": "uJ", "latency": "ms", "size": "kB"}
 
 
@@ -38,22 +43,29 @@ def _recost(parser: Parser, arguments: Sequence[str] | None) -> int:
     from agent.plan_network import network_of_plan  # imported here: torch, which a broken plan need not wait for
     from agent.transfer import priced
 
-    view = options.view or accelerator.energy_view
-    prices = priced(network_of_plan(document, options.net), document, accelerator, view)
-    made = document["hardware"]
+    network, view = network_of_plan(document, options.net), options.view or accelerator.energy_view
+    prices = {each: priced(network, document, accelerator, each) for each in VIEWS}
+    made, shown = document["hardware"], prices[view]
     table = Table(title=f"found on {made['name']} ({made['energy_view']}), priced on {accelerator.name} ({view})")
     headings = ("", f"dense on {accelerator.name}", "plan there", "saved there", f"saved on {made['name']}")
     for heading in headings:
-        table.add_column(heading, justify="right" if heading else "left")
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for name, unit in UNITS.items():
-        costs = (f"{side[name]:.5g}" for side in (prices.dense, prices.plan))
-        table.add_row(f"{name}, {unit}", *costs, f"{prices.saving(name):.1%}", f"{document['savings'][name]:.1%}")
-    Console().print(table)
-    lines = [f"{masked}\n" for masked in prices.masked]
+        table.add_row(f"{name}, {unit}", *_cells(shown, name), f"{document['savings'][name]:.1%}")
+    for other in VIEWS:
+        if other != view:
+            table.add_row(f"energy, uJ, {other}", *_cells(prices[other], "energy"), "")
+    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
+    lines = [f"{masked}\n" for masked in shown.masked]
     sys.stdout.writelines(lines[:SHOWN])
-    shown = f", {SHOWN} of them shown" if len(lines) > SHOWN else ""
-    sys.stdout.write(f"choices of the plan not executable on {accelerator.name}: {len(lines)}{shown}\n")
+    cut = f", {SHOWN} of them shown" if len(lines) > SHOWN else ""
+    sys.stdout.write(f"choices of the plan not executable on {accelerator.name}: {len(lines)}{cut}\n")
     return DONE
+
+
+def _cells(prices: Prices, quantity: str) -> tuple[str, ...]:
+    """Returns dense cost, the plan's, and what it saves, as text."""
+    return f"{prices.dense[quantity]:.5g}", f"{prices.plan[quantity]:.5g}", f"{prices.saving(quantity):.1%}"
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         accelerator = with_objective(load(options.hw), options.map_objective)
         subject = _subject(options, accelerator)
         view = options.view or accelerator.energy_view
-        cost = accelerator.evaluate(subject.network, subject.assignment, view=view)
-        rows = layer_costs(subject.network, cost)
+        costs = {each: accelerator.evaluate(subject.network, subject.assignment, view=each) for each in VIEWS}
+        rows = layer_costs(subject.network, costs[view])
         title = f"{subject.network.name} on {accelerator.name}, {subject.words}, {view} energy, one image"
         if options.csv:
             write_csv(Path(options.csv), rows)
@@ -57,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     _print_table(Console(width=None if sys.stdout.isatty() else FILE_WIDTH), title, rows)
+    totals = " and ".join(f"{cost.energy_uj[0]:.5g} uJ in the {each} view" for each, cost in costs.items())
+    sys.stdout.write(f"energy of all layers: {totals}\n")
     for note in subject.notes:
         sys.stdout.write(f"{note}\n")
     return 0

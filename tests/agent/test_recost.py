@@ -135,6 +135,7 @@ def test_recost_prints_prices_and_masked_choices(folder: Path, capsys: pytest.Ca
     assert main([plan, "--hw", "systolic", "--net", net]) == 0
     printed = capsys.readouterr().out
     assert "priced on systolic (joules)" in printed
+    assert "energy, uJ, normalised" in " ".join(printed.split())
     assert "choices of the plan not executable on systolic: 1\n" in printed
     assert main([plan, "--hw", "sistolic", "--net", net]) == 2
     assert "did you mean 'systolic'" in capsys.readouterr().err

@@ -67,7 +67,10 @@ def test_a_traced_network_is_reported(capsys: pytest.CaptureFixture[str], tmp_pa
     pytest.importorskip("torch")
     path = tmp_path / "cost.csv"
     assert main(["--net", "resnet20", "--hw", "eyeriss", "--input-size", "32", "--csv", str(path)]) == 0
-    assert "resnet20 on eyeriss, dense at 8 bits, normalised energy" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "resnet20 on eyeriss, dense at 8 bits, normalised energy" in printed
+    assert "uJ in the normalised view and" in printed
+    assert "uJ in the joules view" in printed
     assert len(path.read_text().splitlines()) == 1 + 20 + 1
 
 
