@@ -105,6 +105,9 @@ def test_a_run_leaves_everything(finished: Path) -> None:
     assert document["accuracy"]["validation"]["drop_points"] <= 20
     assert document["totals"]["energy_uj"] <= document["baseline"]["energy_uj"]
     assert document["savings"]["energy"] == 1 - document["totals"]["energy_uj"] / document["baseline"]["energy_uj"]
+    for name in ("energy_uj", "latency_ms", "size_kb"):
+        assert sum(entry[name] for entry in document["layers"]) == pytest.approx(document["totals"][name], rel=1e-12)
+    assert all(entry["storage"]["index_bits"] <= entry["storage"]["bits"] for entry in document["layers"])
     assert str(finished) not in (finished / "plan.json").read_text()
 
 
