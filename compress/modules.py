@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Union
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from networks.trace import TracedNetwork
 
@@ -28,3 +29,16 @@ def weight_layer(module: nn.Module, target: str) -> WeightLayer:
 def weight_layers(module: nn.Module, traced: TracedNetwork) -> list[WeightLayer]:
     """Returns the layers of a traced network, or of a copy of its module, in plan order."""
     return [weight_layer(module, target) for target in traced.layer_targets]
+
+
+def fast_layout(module: nn.Module, images: Tensor) -> torch.memory_format:
+    """Returns the layout in which images should be given: channels-last, about twice as fast on CPUs, where it runs.
+
+    A network that views tensors in the default layout fails in the other and gets the default one.
+    """
+    try:
+        with torch.inference_mode():
+            module(images[:1].contiguous(memory_format=torch.channels_last))
+    except RuntimeError:
+        return torch.contiguous_format
+    return torch.channels_last

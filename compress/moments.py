@@ -14,13 +14,14 @@ LARGEST_MOMENT = 4608
 BLOCK_COLUMNS = 2304
 FLOPS_PER_LAYER = 1e10
 MOST_SAMPLES = 32768
+VALUES_PER_LAYER = 2e7
 
 FloatArray = NDArray[np.float32]
 
 
-def samples_wanted(columns: int) -> int:
+def samples_wanted(columns: int, groups: int) -> int:
     """Returns how many input vectors of that length are enough and affordable: at least four per column."""
-    affordable = int(FLOPS_PER_LAYER / (2 * columns * columns))
+    affordable = int(min(FLOPS_PER_LAYER / (2 * columns), VALUES_PER_LAYER) / (groups * columns))
     return max(4 * columns, min(MOST_SAMPLES, affordable))
 
 
@@ -82,7 +83,8 @@ class MomentSum:
         self.module = module
         self.columns = module.weight[0].numel()
         self.unit = module.weight[0, 0].numel()
-        self.per_image = max(1, -(-samples_wanted(self.columns) // max(1, images)))
+        groups = module.groups if isinstance(module, nn.Conv2d) else 1
+        self.per_image = max(1, -(-samples_wanted(self.columns, groups) // max(1, images)))
         self.generator = torch.Generator().manual_seed(seed)
         self.blocks = column_blocks(self.columns, self.unit)
         self.squares: list[Tensor] = []

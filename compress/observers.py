@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from compress.modules import weight_layers
+from compress.modules import fast_layout, weight_layers
 from compress.moments import MomentSum
 from networks.trace import TracedNetwork
 
@@ -122,12 +122,13 @@ class ForwardPass:
             tensors[name].add(value, wanted)
             return value
 
+        layout = fast_layout(self.traced.module, images)
         hooks = [_watch_inputs(module, notes.sums) for module, notes in zip(modules, layers, strict=True)]
         try:
             watcher = Watcher(self.traced, watch)
             with torch.inference_mode():
                 for start in range(0, count, FORWARD_BATCH):
-                    watcher.run(images[start : start + FORWARD_BATCH])
+                    watcher.run(images[start : start + FORWARD_BATCH].contiguous(memory_format=layout))
                     progress("profile", min(start + FORWARD_BATCH, count), count)
         finally:
             for hook in hooks:
@@ -171,6 +172,7 @@ class BackwardPass:
         count = images.shape[0]
         self.wanted = -(-VALUES_PER_TENSOR * min(BACKWARD_BATCH, count) // count)
         modules = weight_layers(self.traced.module, self.traced)
+        layout = fast_layout(self.traced.module, images)
         hooks = [_watch_gradient(module, total) for module, total in zip(modules, self.fisher, strict=True)]
         watcher = Watcher(self.traced, self._watch)
         trained = [parameter for parameter in self.traced.module.parameters() if parameter.requires_grad]
@@ -178,7 +180,7 @@ class BackwardPass:
             for parameter in trained:
                 parameter.requires_grad_(False)
             for start in range(0, count, BACKWARD_BATCH):
-                self._backward(watcher, images[start : start + BACKWARD_BATCH])
+                self._backward(watcher, images[start : start + BACKWARD_BATCH].contiguous(memory_format=layout))
                 progress("sensitivity", min(start + BACKWARD_BATCH, count), count)
         finally:
             for parameter in trained:
