@@ -31,7 +31,6 @@ class PlainQuantiser(nn.Module):
     def __init__(self, chosen: ActivationRange) -> None:
         super().__init__()
         self.chosen = chosen
-        self.inverse = float(1.0 / torch.tensor(chosen.scale, dtype=torch.float32))
 
     @property
     def bits(self) -> int:
@@ -40,5 +39,6 @@ class PlainQuantiser(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Returns the values on their levels, float32."""
-        level = torch.clamp(torch.round(values * self.inverse) + self.chosen.zero_point, 0, self.chosen.top)
-        return (level - self.chosen.zero_point) * self.chosen.scale
+        lowest = -self.chosen.zero_point
+        level = torch.clamp(torch.round(values * self.chosen.inverse), lowest, self.chosen.top + lowest)
+        return level * self.chosen.scale
