@@ -27,6 +27,9 @@ from plan.scheme import STRUCTURED, Dense, Method
 
 BoolArray = NDArray[np.bool_]
 ITERATIONS, ROUGH_ITERATIONS = 24, 8
+ROUND_FLOPS = 2e10
+"""Work that the rounds of one mask may take together, a second or less; large layers grow their masks in fewer."""
+FEWEST_ROUNDS = 2
 """Conjugate-gradient steps of the last refit, and of those between the rounds of a growing mask."""
 FISHER_FLOOR = 10.0
 """Added to every output's Fisher information, in means of the layer, when units compete across outputs: nearly equal
@@ -49,7 +52,7 @@ class RepairOptions:
 
     update: refit what is left (masked least squares, rounding in order, descent); without it weights are pruned and
         rounded as they are
-    rounds: steps in which a second-order mask is grown, weights refitted between them
+    rounds: steps in which a second-order mask is grown at most, weights refitted between them
     passes: of coordinate descent after rounding
     """
 
@@ -138,7 +141,7 @@ class LayerRepair:
             return mask, self._solve(weight, mask, problem, ITERATIONS)
         cut = partition(granularity, left.shape)
         current = weight
-        rounds = self.options.rounds
+        rounds = self._rounds(problem)
         for step in range(1, rounds + 1):
             scores = self._costs(current, left, cut, problem)
             share = 1 - (1 - step / rounds) ** 2
@@ -148,6 +151,12 @@ class LayerRepair:
             mask = left.spread(torch.from_numpy(kept))
             current = self._solve(current, mask, problem, ITERATIONS if step == rounds else ROUGH_ITERATIONS)
         return mask, current
+
+    def _rounds(self, problem: Problem) -> int:
+        """Returns in how many steps a mask grows: as asked, fewer where a refit is dear."""
+        products = sum(block.factors.moment.numel() * block.target.shape[-1] for block in problem.blocks)
+        affordable = int(ROUND_FLOPS / max(2.0 * ROUGH_ITERATIONS * products, 1.0))
+        return min(self.options.rounds, max(affordable, FEWEST_ROUNDS))
 
     def _mask_of(self, request: Request, left: _Left, weight: Tensor) -> Tensor:
         """Returns the mask of the tensor that is left, ranked by norms, or by costs on the untouched weights."""
