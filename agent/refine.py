@@ -1,4 +1,4 @@
-"""The measured phase that all searchers share: land, measure, refit, land again, and choose on all images at the end.
+"""The measured phase that all searchers share: land, measure, refit, and land again.
 
 Every measurement corrects the map from errors to points. Plans are landed on the drop limit times a pressure: it rises
 while measured plans keep the limits and falls while they break them, so that measurements gather around the limit.
@@ -128,35 +128,3 @@ def _new_plan(
             if archive.known(landed.choice, images) is None:
                 return landed.choice
     return None
-
-
-def choose(archive: Archive, limits: Budget, *, search_images: int, all_images: int, finalists: int) -> Measurement:
-    """Returns the cheapest plan whose drop on all validation images, and whose costs, keep the limits.
-
-    The plans that keep the limits on the search images are measured on all of them in the order of their objective,
-    until one keeps them or `finalists` were tried; after them the start plan, whose bits are the baseline's.
-
-    Args:
-        archive: holds the plans measured so far; the finalists' measurements are added to it.
-        limits: to be kept.
-        search_images: images that the search measured on.
-        all_images: all validation images.
-        finalists: at most so many plans are measured again.
-
-    Raises:
-        InfeasibleError: neither a finalist nor the start plan keeps the limits; names the nearest plan.
-    """
-    within = [entry for entry in archive.on(search_images) if limits.satisfied_by(entry.cost)]
-    ordered = sorted(within, key=lambda entry: (entry.objective, entry.drop_points))
-    plans = [entry.choice for entry in ordered[:finalists]] + [archive.problem.space.start]
-    for plan in plans:
-        found = archive.evaluate(plan, all_images)
-        if limits.satisfied_by(found.cost):
-            return found
-    nearest = min(archive.measurements, key=lambda entry: sum(_relative(limits, entry.cost)))
-    raise infeasible(archive.problem, limits, nearest.cost)
-
-
-def _relative(limits: Budget, cost: Budget) -> list[float]:
-    """Returns by which share of itself each broken limit is exceeded."""
-    return [amount / max(getattr(limits, name), 1e-9) for name, amount in limits.excess(cost).items()]

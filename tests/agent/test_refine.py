@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from agent.refine import Measuring, choose, fitted, refine
+from agent.refine import Measuring, fitted, refine
 from agent.searchers import SEARCHERS
 from agent.searchers.protocol import Silent, Stop
 from envs.accuracy.archive import Archive, Measurement
@@ -109,27 +109,6 @@ def test_a_deadline_ends_measuring(chain: Problem, candidates: Choices) -> None:
     measuring = Measuring(IMAGES, 10, deadline=0.0)
     refine(chain, archive, candidates, Budget(drop_points=1.0), measuring=measuring, observer=Silent())
     assert len(archive) == 0
-
-
-def test_choose_measures_finalists_on_all_images(chain: Problem, candidates: Choices) -> None:
-    limits = Budget(drop_points=2.0)
-    archive, _, _ = refined(chain, candidates, limits, 8)
-    chosen = choose(archive, limits, search_images=IMAGES, all_images=5000, finalists=3)
-    assert chosen.images == 5000
-    assert chosen.drop_points <= 2.0
-    assert len(archive.on(5000)) <= 4
-
-
-def test_choose_falls_back_to_the_start_plan(chain: Problem) -> None:
-    archive = Archive(chain, FakeMeasure(chain, steepness=0.0))
-    chosen = choose(archive, Budget(drop_points=0.0), search_images=IMAGES, all_images=IMAGES, finalists=3)
-    assert chosen.choice.tobytes() == chain.space.start.tobytes()
-
-
-def test_choose_says_when_nothing_keeps_the_limits(chain: Problem) -> None:
-    archive = Archive(chain, FakeMeasure(chain, steepness=5000.0))
-    with pytest.raises(InfeasibleError, match=r"--max-drop 0\.1"):
-        choose(archive, Budget(drop_points=0.1), search_images=IMAGES, all_images=IMAGES, finalists=3)
 
 
 def test_fitted_leaves_an_unmeasured_problem_alone(chain: Problem) -> None:
