@@ -1,4 +1,4 @@
-"""plan.json: old versions load, faults are named with field, value and what is allowed, the same plan is the same bytes."""
+"""plan.json: old versions load, faults are named, and the same plan is the same bytes."""
 
 import copy
 import json
