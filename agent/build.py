@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -139,18 +140,28 @@ def assemble(subject: Subject, accelerator: Accelerator, found: Profile, terms: 
     return Assembly(subject, accelerator, network, space, found, terms.sources)
 
 
-def layer_statistics(found: Profile, space: Space) -> tuple[LayerStatistics, ...]:
-    """Returns the profile as the arrays that the error table is built from."""
-    widths = [found.activation_bits.index(bits) for bits in space.activation_bits]
-    return tuple(
-        LayerStatistics(
-            layer.weight,
-            tuple(block.numpy() for block in metric_blocks(layer)),
-            layer.fisher,
-            layer.activation_error[widths],
-        )
-        for layer in found.layers
-    )
+class ProfileStatistics(Sequence[LayerStatistics]):
+    """The profile as the error table takes it; moments are centred when asked for, one layer in memory at a time.
+
+    Args:
+        found: of the network.
+        space: whose activation widths the errors are given at.
+    """
+
+    def __init__(self, found: Profile, space: Space) -> None:
+        self.layers = found.layers
+        self.widths = [found.activation_bits.index(bits) for bits in space.activation_bits]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Returns one layer's statistics, or those of a slice."""
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        layer = self.layers[index]
+        moment = tuple(block.numpy() for block in metric_blocks(layer))
+        return LayerStatistics(layer.weight, moment, layer.fisher, layer.activation_error[self.widths])
 
 
 def use_threads(count: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from agent.build import Assembly, Progress, layer_statistics
+from agent.build import Assembly, ProfileStatistics, Progress
 from agent.source_hash import BEHIND_TABLES, source_sha256
 from compress.measure import Measurer
 from compress.one_layer import OneLayerLoss
@@ -19,7 +19,7 @@ from plan.space import Choices
 
 def fresh_table(assembly: Assembly, measurer: Measurer, progress: Progress) -> ErrorTable:
     """Returns the table of an assembly, computed here and now."""
-    statistics = layer_statistics(assembly.profile, assembly.space)
+    statistics = ProfileStatistics(assembly.profile, assembly.space)
     loss_increase = OneLayerLoss(measurer, assembly.calibration)
     return build_error_table(
         assembly.space, statistics, measurer.layer_error, loss_increase=loss_increase, progress=progress

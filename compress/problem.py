@@ -46,6 +46,11 @@ class Problem:
         """Memory taken, bytes."""
         return sum(4 * (3 * block.factors.moment.numel() + block.target.numel()) for block in self.blocks)
 
+    @property
+    def product_flops(self) -> float:
+        """Work of one product of all moments with the weights."""
+        return 1.0 + sum(2.0 * block.factors.moment.numel() * block.target.shape[-1] for block in self.blocks)
+
 
 def metric_blocks(stats: LayerProfile) -> tuple[Tensor, ...]:
     """Returns the moments in which errors of a layer count, blocks (G, d, d): second moments about the mean.

@@ -27,8 +27,9 @@ from plan.scheme import STRUCTURED, Dense, Method
 
 BoolArray = NDArray[np.bool_]
 ITERATIONS, ROUGH_ITERATIONS = 24, 8
-ROUND_FLOPS = 2e10
-"""Work that the rounds of one mask may take together, a second or less; large layers grow their masks in fewer."""
+REFIT_FLOPS = 2e10
+"""Work that growing a mask, or refitting under the last one, may take, below a second each: large layers grow their
+masks in fewer rounds and stop refitting earlier."""
 FEWEST_ROUNDS = 2
 """Conjugate-gradient steps of the last refit, and of those between the rounds of a growing mask."""
 FISHER_FLOOR = 10.0
@@ -135,10 +136,10 @@ class LayerRepair:
         granularity = request.method.granularity
         if isinstance(granularity, Dense) or granularity.kind in STRUCTURED:
             mask = left.spread(torch.ones(left.shape.rows, left.shape.columns, dtype=torch.bool))
-            return mask, self._solve(weight, mask, problem, ITERATIONS) if self.groups > 1 else weight * mask
+            return mask, self._solve(weight, mask, problem, _iterations(problem)) if self.groups > 1 else weight * mask
         if request.method.algorithm != "second-order":
             mask = left.spread(self._mask_of(request, left, self.weight))
-            return mask, self._solve(weight, mask, problem, ITERATIONS)
+            return mask, self._solve(weight, mask, problem, _iterations(problem))
         cut = partition(granularity, left.shape)
         current = weight
         rounds = self._rounds(problem)
@@ -149,13 +150,12 @@ class LayerRepair:
                 scores, granularity=granularity, cut=cut, shape=left.shape, density=request.density, share=share
             )
             mask = left.spread(torch.from_numpy(kept))
-            current = self._solve(current, mask, problem, ITERATIONS if step == rounds else ROUGH_ITERATIONS)
+            current = self._solve(current, mask, problem, _iterations(problem) if step == rounds else ROUGH_ITERATIONS)
         return mask, current
 
     def _rounds(self, problem: Problem) -> int:
         """Returns in how many steps a mask grows: as asked, fewer where a refit is dear."""
-        products = sum(block.factors.moment.numel() * block.target.shape[-1] for block in problem.blocks)
-        affordable = int(ROUND_FLOPS / max(2.0 * ROUGH_ITERATIONS * products, 1.0))
+        affordable = int(REFIT_FLOPS / (ROUGH_ITERATIONS * problem.product_flops))
         return min(self.options.rounds, max(affordable, FEWEST_ROUNDS))
 
     def _mask_of(self, request: Request, left: _Left, weight: Tensor) -> Tensor:
@@ -236,6 +236,11 @@ class LayerRepair:
         for block in problem.blocks:
             importance[:, block.columns] = block.factors.moment.diagonal(dim1=-2, dim2=-1)
         return importance.repeat_interleave(self.layer.K // self.groups, 0) if self.groups > 1 else importance
+
+
+def _iterations(problem: Problem) -> int:
+    """Returns how many steps the last refit takes at most."""
+    return min(ITERATIONS, max(int(REFIT_FLOPS / problem.product_flops), ROUGH_ITERATIONS))
 
 
 @dataclass(frozen=True)

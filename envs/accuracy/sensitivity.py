@@ -52,10 +52,12 @@ def build_error_table(
         MismatchError: statistics of another network or space.
         InvalidValueError: statistics that are not finite.
     """
-    _check(space, statistics)
-    found = []
+    _check_count(space, statistics)
+    found, activation = [], np.zeros((space.n_layers, len(space.activation_bits)))
     for index, own in enumerate(statistics):
+        _check_widths(space, own)
         found.append(curves_of(space, index, own))
+        activation[index] = own.activation_error
         progress("estimates", index + 1, space.n_layers)
     curves = with_groups(space, found)
     scales = Scales({})
@@ -64,22 +66,23 @@ def build_error_table(
         cells = affordable(every, repair_flops)
         scales = measured_scales(curves, cells, layer_error, lambda done: progress("repairs", done, len(cells)))
     weight = np.stack([_cells(space, layer, curves[layer], scales) for layer in range(space.n_layers)])
-    activation = np.stack([own.activation_error for own in statistics]).astype(np.float64)
     table = ErrorTable(weight, _falling_with_bits(activation))
     if loss_increase is None:
         return table
     return scaled_by_losses(space, table, loss_increase, lambda done, total: progress("losses", done, total))
 
 
-def _check(space: Space, statistics: Sequence[LayerStatistics]) -> None:
+def _check_count(space: Space, statistics: Sequence[LayerStatistics]) -> None:
     if len(statistics) != space.n_layers:
         raise MismatchError(
             f"statistics of {len(statistics)} layers for a network of {space.n_layers}; profile it again"
         )
-    widths = {own.activation_error.shape for own in statistics}
-    if widths != {(len(space.activation_bits),)}:
+
+
+def _check_widths(space: Space, own: LayerStatistics) -> None:
+    if own.activation_error.shape != (len(space.activation_bits),):
         raise MismatchError(
-            f"activation errors of shapes {sorted(widths)}, ({len(space.activation_bits)},) is needed: "
+            f"activation errors of shape {own.activation_error.shape}, ({len(space.activation_bits)},) is needed: "
             f"one per width of {space.activation_bits}"
         )
 
