@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,13 +35,19 @@ def comparison(document: Document) -> Table:
     for name, side in zip(("", dense, "plan", "change"), sides, strict=True):
         table.add_column(name, justify=side, no_wrap=True)
     for name, column, unit in COST_ROWS:
-        before, after = f"{baseline[column]:,.4g}", f"{document['totals'][column]:,.4g}"
+        before, after = _four_digits(baseline[column]), _four_digits(document["totals"][column])
         table.add_row(f"{name} ({unit})", before, after, f"{-100 * document['savings'][name]:+.1f} %")
     for split in ("validation", "test"):
         figures = document["accuracy"][split]
         if figures is not None:
             table.add_row(*_accuracy_row(document, split, figures))
     return table
+
+
+def _four_digits(value: float) -> str:
+    """Returns a positive number with at least four significant digits, never in exponents: 23,480 or 17.55."""
+    decimals = max(3 - math.floor(math.log10(value)), 0) if value > 0 else 0
+    return f"{value:,.{decimals}f}"
 
 
 def _accuracy_row(document: Document, split: str, figures: dict[str, Any]) -> tuple[str, str, str, str]:
