@@ -9,7 +9,7 @@ from torch.nn import functional
 from compress.measure import BATCH, Measurer
 from plan.scheme import Scheme
 
-IMAGES = 256
+IMAGES = 128
 RECALIBRATION_BATCHES = 1
 
 
@@ -18,7 +18,7 @@ class OneLayerLoss:
 
     Args:
         measurer: of the network; its working network is left with the last layer asked for.
-        images: calibration images as the network takes them; the last 256 are run, the first batch repairs statistics.
+        images: calibration images as the network takes them; the last 128 are run, the first batch repairs statistics.
     """
 
     def __init__(self, measurer: Measurer, images: Tensor) -> None:
