@@ -27,8 +27,8 @@ from plan.scheme import STRUCTURED, Dense, Method
 
 BoolArray = NDArray[np.bool_]
 ITERATIONS, ROUGH_ITERATIONS = 24, 8
-REFIT_FLOPS = 2e10
-"""Work that growing a mask, or refitting under the last one, may take, below a second each: large layers grow their
+REFIT_FLOPS = 6e9
+"""Work that growing a mask, or refitting under the last one, may take, a fraction of a second: large layers grow their
 masks in fewer rounds and stop refitting earlier."""
 FEWEST_ROUNDS = 2
 """Conjugate-gradient steps of the last refit, and of those between the rounds of a growing mask."""
