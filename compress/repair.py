@@ -64,9 +64,12 @@ class RepairOptions:
 
 @dataclass(frozen=True)
 class RepairedLayer:
-    """levels: int16 (K, D), zero where removed; scale: float32 (K,); mask: bool (K, D); bits: stored width."""
+    """A layer's weights as they are stored.
 
-    levels: NDArray[np.int16]
+    levels: int8 (K, D), int16 above 8 bits, zero where removed; scale: float32 (K,); mask: bool (K, D); bits: width
+    """
+
+    levels: NDArray[np.int8] | NDArray[np.int16]
     scale: NDArray[np.float32]
     mask: BoolArray
     bits: int
@@ -226,7 +229,8 @@ class LayerRepair:
             found = rounded / grid.scale[:, None, :]
             levels[:, block.columns] = found.round().transpose(1, 2).reshape(self.layer.K, -1)
         levels = levels * mask
-        return RepairedLayer(levels.to(torch.int16).numpy(), scale.numpy(), mask.numpy(), bits)
+        stored = levels.to(torch.int8 if bits <= 8 else torch.int16)
+        return RepairedLayer(stored.numpy(), scale.numpy(), mask.numpy(), bits)
 
     def _importance(self, problem: Problem | None) -> Tensor:
         """Returns the weight of every column's squared rounding error, (K, D) or (1, D)."""
