@@ -83,16 +83,26 @@ class AdditiveTable:
         return Alternatives(choices, self.differences(layer, choices))
 
     def undominated(self, layer: int, columns: tuple[str, ...] = COLUMNS) -> Alternatives:
-        """Returns the choices of a layer that no other beats in all of the named columns, for exact searchers."""
+        """Returns the choices of a layer that no other beats in all of the named columns, for exact searchers.
+
+        A choice of `channel` beats none of the others: it is masked where the group's producer took `filter`.
+        """
         every = self.alternatives(layer)
-        keep = pareto_mask(every.metrics[:, [COLUMNS.index(name) for name in columns]])
+        keep = self._undominated(every.choices, every.metrics[:, [COLUMNS.index(name) for name in columns]])
         return Alternatives(every.choices[keep], every.metrics[keep])
+
+    def _undominated(self, choices: Choices, values: FloatArray) -> NDArray[np.bool_]:
+        """Returns which choices (n, 4) with values (n, columns) no choice beats that is legal wherever they are."""
+        channel = self.space.geometry.is_channel[choices[:, METHOD]]
+        keep = pareto_mask(values) & channel
+        keep[~channel] = pareto_mask(values[~channel])
+        return keep
 
     def undominated_for(self, layer: int, slope: FloatArray) -> FloatArray:
         """Returns (linear objective, error) of a layer's choices that are not dominated in the two, (n, 2)."""
         every = self.alternatives(layer)
         pairs = np.stack((every.metrics[:, :3] @ slope, every.metrics[:, 3]), axis=1)
-        return np.asarray(pairs[pareto_mask(pairs)])
+        return np.asarray(pairs[self._undominated(every.choices, pairs)])
 
 
 def build_table(network: Network, accelerator: Accelerator, space: Space, errors: ErrorTable) -> AdditiveTable:

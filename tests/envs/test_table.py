@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envs.accuracy.error_table import ErrorTable
 from envs.problem import Problem
 from envs.table import COLUMNS
-from plan.space import ACTIVATION_BITS
+from plan.space import ACTIVATION_BITS, METHOD
 
 
 def exact(problem: Problem, plans: np.ndarray) -> np.ndarray:
@@ -55,3 +56,15 @@ def test_undominated_holds_every_weighted_optimum(coupled: Problem) -> None:
 def test_errors_add_up_exactly(coupled: Problem, seed: int) -> None:
     plans = coupled.space.sample(np.random.default_rng(seed), 4)
     np.testing.assert_allclose(coupled.table.totals(plans)[:, 3], coupled.evaluate(plans).error, rtol=1e-9)
+
+
+def test_channel_choices_crowd_out_nothing_that_is_legal_without_them(coupled: Problem) -> None:
+    # channels of a group that is all but dead cost no error, and beat everything; yet a producer's filter masks them
+    space = coupled.space
+    weight = coupled.errors.weight.copy()
+    weight[:, space.geometry.is_channel] = np.where(np.isfinite(weight[:, space.geometry.is_channel]), 0.0, np.inf)
+    errors = ErrorTable(weight, coupled.errors.activation)
+    problem = Problem(space.network, coupled.accelerator, space, errors, coupled.calibration)
+    for layer in range(space.n_layers):
+        methods = problem.table.undominated(layer).choices[:, METHOD]
+        assert not space.geometry.is_channel[methods].all()
