@@ -74,12 +74,14 @@ def _describe(error: jsonschema.ValidationError) -> Iterator[str]:
         worst = max(error.context, key=lambda inner: len(inner.absolute_path))
         yield from _describe(worst)
         return
-    where, found, rule = _field(error.absolute_path), _short(error.instance), error.validator_value
+    where, found = _field(error.absolute_path), _short(error.instance)
+    rule: Any = error.validator_value
+    schema: Any = error.schema
     match error.validator:
         case "required":
             yield from (f"{where}: '{name}' is missing" for name in rule if name not in error.instance)
         case "additionalProperties" if rule is False:
-            known = list(error.schema["properties"])
+            known = list(schema["properties"])
             extra = [name for name in error.instance if name not in known]
             yield from (f"{where}: '{name}' is unknown{close_names(name, known)}" for name in extra)
         case "type":
@@ -89,7 +91,7 @@ def _describe(error: jsonschema.ValidationError) -> Iterator[str]:
         case "const":
             yield f"{where} is {found} (allowed: {rule})"
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
-            yield f"{where} is {found} (allowed: {_range(error.schema)})"
+            yield f"{where} is {found} (allowed: {_range(schema)})"
         case "pattern":
             yield f"{where} is {found} (allowed: 64 hexadecimal digits)"
         case _:
