@@ -75,14 +75,15 @@ def _describe(error: jsonschema.ValidationError) -> Iterator[str]:
         yield from _describe(worst)
         return
     where, found = _field(error.absolute_path), _short(error.instance)
+    instance: Any = error.instance
     rule: Any = error.validator_value
     schema: Any = error.schema
     match error.validator:
         case "required":
-            yield from (f"{where}: '{name}' is missing" for name in rule if name not in error.instance)
+            yield from (f"{where}: '{name}' is missing" for name in rule if name not in instance)
         case "additionalProperties" if rule is False:
             known = list(schema["properties"])
-            extra = [name for name in error.instance if name not in known]
+            extra = [name for name in instance if name not in known]
             yield from (f"{where}: '{name}' is unknown{close_names(name, known)}" for name in extra)
         case "type":
             yield f"{where} is {found} (allowed: {rule if isinstance(rule, str) else ' or '.join(rule)})"
