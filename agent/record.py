@@ -16,6 +16,7 @@ from plan.assignment import Assignment
 from plan.budget import Budget
 from plan.document import SCHEMA_NAME, VERSION, Document, scheme_to_json
 from plan.layer import Layer, Network
+from plan.patterns import INDEX_BITS
 from plan.scheme import Granularity, NofM
 from plan.space import Choices
 from plan.storage import applicable, index_bits
@@ -210,7 +211,7 @@ def _format(assembly: Assembly, granularity: Granularity, assignment: Assignment
         return "dense"
     formats = [name for name in assembly.space.capabilities.storage_formats if applicable(name, granularity.kind)]
     for name in formats:
-        units = extra if name == "block" else n
+        units = extra / INDEX_BITS if name == "pattern" else extra if name == "block" else n
         if np.isclose(index_bits(name, n=n, kept=kept, bits=bits, units=units, outputs=outputs, m=m), extra):
             return name
     return "dense"

@@ -14,7 +14,7 @@ from plan.capabilities import Capabilities
 from plan.document import Document, schemes_of
 from plan.layer import Network
 from plan.scheme import DENSE, Scheme
-from plan.space import DENSITIES, METHOD, Choices, Space, build_space
+from plan.space import METHOD, Choices, Space, build_space, offered_densities
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,10 @@ def _fitting(space: Space, index: int, scheme: Scheme, found: list[Masked]) -> S
 
 
 def _offered(space: Space, index: int, scheme: Scheme) -> bool:
-    if scheme.method not in space.methods or scheme.density not in DENSITIES:
+    offered = offered_densities(scheme.method)
+    if scheme.method not in space.methods or scheme.density not in offered:
         return False
-    density = int(np.flatnonzero(scheme.density == DENSITIES)[0])
+    density = offered.index(scheme.density)
     return bool(space.legal[index, space.methods.index(scheme.method), density])
 
 

@@ -16,23 +16,49 @@ LARGEST_EXACT_SET = 64
 """Column sets above this size are scored with the moments themselves instead of the inverse of the inverse's block."""
 
 
+MAGNITUDES = ("level", "l1", "fm-reconstruction")
+"""Rank by |w|; means over units where these hold several weights."""
+RANKINGS = (*MAGNITUDES, "l2", "sensitivity")
+HYSTERESIS_LOW, HYSTERESIS_HIGH = 0.9, 1.1
+"""Shares of the threshold under which a kept weight goes and above which a removed one returns: those of the reference
+code of dynamic network surgery."""
+
+
 def norm_scores(weight: Tensor, cut: Partition, algorithm: str) -> ScoreArray:
-    """Returns the mean |w| (l1) or mean w^2 (l2) of every unit, float64 (n_blocks, n_sets).
+    """Returns the mean |w|, w^2 (l2) or |w| / std of the output (sensitivity) of units, float64 (n_blocks, n_sets).
 
     Means, not sums, so that a ragged unit at the edge is not removed for being small.
 
     Args:
         weight: (rows, columns) float32
         cut: the units
-        algorithm: "l1" or "l2"
+        algorithm: one of `RANKINGS`
     """
-    if algorithm not in ("l1", "l2"):
-        raise InvalidValueError(f"algorithm '{algorithm}' ranks by no norm (allowed: l1, l2; all: {ALGORITHMS})")
-    values = weight.double().abs() if algorithm == "l1" else weight.double().square()
+    if algorithm not in RANKINGS:
+        raise InvalidValueError(
+            f"algorithm '{algorithm}' ranks by no norm (allowed: {', '.join(RANKINGS)}; all: {ALGORITHMS})"
+        )
+    values = weight.double().square() if algorithm == "l2" else weight.double().abs()
+    if algorithm == "sensitivity":
+        values /= weight.double().std(1, correction=0, keepdim=True).clamp_min(1e-30)
     sums = _sum_units(values, cut)
     sizes = np.bincount(cut.row_block)[:, None] * np.bincount(cut.column_set)[None, :]
     means: ScoreArray = sums.numpy() / sizes
     return means
+
+
+def spliced_scores(refitted: Tensor, kept: Tensor) -> ScoreArray:
+    """Returns scores of single weights that let the present mask stand where it is a close thing, float64.
+
+    A threshold on them is the rule of dynamic network surgery: under `HYSTERESIS_LOW` of it a weight goes, above
+    `HYSTERESIS_HIGH` it returns, between them it stays what it is.
+
+    Args:
+        refitted: (rows, columns), kept weights as they are, removed ones as they would be
+        kept: bool, of the same shape
+    """
+    scores: ScoreArray = (refitted.double().abs() / torch.where(kept, HYSTERESIS_LOW, HYSTERESIS_HIGH)).numpy()
+    return scores
 
 
 def _sum_units(values: Tensor, cut: Partition) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +23,15 @@ ScoreArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class KeptChannels:
-    """What one layer has left: inputs bool (C,), outputs bool (K,)."""
+    """What one layer has left: inputs bool (C,), outputs bool (K,).
+
+    output_gain: what the Bernoulli rule multiplies the weights of the outputs that stay by, 1 / kept fraction, so that
+        sums over them keep their expectation; readers that are refitted make up for the loss better and leave it out.
+    """
 
     inputs: BoolArray
     outputs: BoolArray
+    output_gain: float = 1.0
 
 
 def input_features(layer: Layer) -> tuple[tuple[int, NDArray[np.int64]], ...]:
@@ -34,29 +39,49 @@ def input_features(layer: Layer) -> tuple[tuple[int, NDArray[np.int64]], ...]:
     return tuple((s.group, np.repeat(np.arange(s.channels), s.repeat)) for s in layer.inputs)
 
 
-def kept_channels(network: Network, group_masks: Sequence[BoolArray]) -> tuple[KeptChannels, ...]:
-    """Returns what every layer has left when the groups keep these channels, bool (channels,) each."""
+def kept_channels(
+    network: Network, group_masks: Sequence[BoolArray], drawn: Collection[int] = ()
+) -> tuple[KeptChannels, ...]:
+    """Returns what every layer has left when the groups keep these channels, bool (channels,) each.
+
+    The masks of the groups in `drawn` were drawn at random. Depthwise layers read scaled inputs and add no gain.
+    """
     return tuple(
         KeptChannels(
             np.concatenate([group_masks[group][channel] for group, channel in input_features(layer)]),
             group_masks[layer.output_group],
+            1.0 / float(group_masks[layer.output_group].mean())
+            if layer.output_group in drawn and not layer.depthwise
+            else 1.0,
         )
         for layer in network.layers
     )
 
 
 class ChannelMasks:
-    """Turns the schemes of a plan into kept channels; scores of groups are computed once and kept."""
+    """Turns the schemes of a plan into kept channels; scores of groups are computed once and kept.
 
-    def __init__(self, network: Network, profile: Profile) -> None:
+    Args:
+        network: layers and groups
+        profile: of the network
+        seed: of the order in which the Bernoulli rule removes the filters of a group, one order for all densities
+    """
+
+    def __init__(self, network: Network, profile: Profile, seed: int = 0) -> None:
         self.network = network
         self.profile = profile
+        self.seed = seed
         self.deciders: Deciders = find_deciders(network, [True] * len(network.layers))
         self._scores: dict[tuple[int, int, str, str], ScoreArray] = {}
 
     def kept(self, schemes: Sequence[Scheme]) -> tuple[KeptChannels, ...]:
         """Returns what every layer has left, in the order of the layers."""
-        return kept_channels(self.network, self.group_masks(schemes))
+        drawn = [group for group in range(len(self.network.groups)) if self._is_drawn(group, schemes)]
+        return kept_channels(self.network, self.group_masks(schemes), drawn)
+
+    def _is_drawn(self, group: int, schemes: Sequence[Scheme]) -> bool:
+        producer = int(self.deciders.producer[group])
+        return producer >= 0 and schemes[producer].method == Method(Filter(), "bernoulli")
 
     def group_masks(self, schemes: Sequence[Scheme]) -> tuple[BoolArray, ...]:
         """Returns which channels of every group stay, bool (channels,) each."""
@@ -76,6 +101,9 @@ class ChannelMasks:
         if key not in self._scores:
             if method.algorithm == "second-order":
                 self._scores[key] = self._consumer_costs(group)
+            elif method.algorithm == "bernoulli":
+                generator = np.random.default_rng((self.seed, group))
+                self._scores[key] = generator.random(self.network.groups[group].channels)
             else:
                 self._scores[key] = self._norms(decider, method)
         return self._scores[key]

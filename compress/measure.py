@@ -52,7 +52,7 @@ class Measurer:
         traced: the dense network
         profile: its profile on the calibration images
         calibration_images: (N, 3, H, W) float32 normalised; the first 512 re-estimate statistics
-        seed: of random drawing, kept for methods that draw
+        seed: of the Bernoulli rule's draws
         options: which repairs run
     """
 
@@ -69,7 +69,7 @@ class Measurer:
         self.profile = profile
         self.seed = seed
         self.options = options
-        self.channels = ChannelMasks(traced.network, profile)
+        self.channels = ChannelMasks(traced.network, profile, seed)
         problems: ByteCache[Problem] = ByteCache(options.problem_cache_bytes)
         self.repairs = [
             LayerRepair(layer, stats, problems, options.repair)
@@ -116,6 +116,7 @@ class Measurer:
             index,
             request.kept.inputs.tobytes(),
             request.kept.outputs.tobytes(),
+            request.kept.output_gain,
             str(request.method),
             request.density,
             request.weight_bits,

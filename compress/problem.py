@@ -52,15 +52,15 @@ class Problem:
         return 1.0 + sum(2.0 * block.factors.moment.numel() * block.target.shape[-1] for block in self.blocks)
 
 
-def metric_blocks(stats: LayerProfile) -> tuple[Tensor, ...]:
+def metric_blocks(stats: LayerProfile, mean_share: float = MEAN_SHARE) -> tuple[Tensor, ...]:
     """Returns the moments in which errors of a layer count, blocks (G, d, d): second moments about the mean.
 
-    5 % of the squared mean stays, see `MEAN_SHARE`.
+    5 % of the squared mean stays, see `MEAN_SHARE`; with a share of 1 they are the plain second moments.
     """
     blocks, start = [], 0
     for block in stats.moment_blocks:
         mean = torch.from_numpy(stats.input_mean[:, start : start + block.shape[-1]])
-        blocks.append(torch.from_numpy(block) - (1 - MEAN_SHARE) * mean[:, :, None] * mean[:, None, :])
+        blocks.append(torch.from_numpy(block) - (1 - mean_share) * mean[:, :, None] * mean[:, None, :])
         start += block.shape[-1]
     return tuple(blocks)
 
@@ -69,34 +69,35 @@ def metric_blocks(stats: LayerProfile) -> tuple[Tensor, ...]:
 class Metric:
     """Second moments about the mean of one convolution group, computed only where asked for.
 
-    moment: (d, d) second moments; mean: (d,).
+    moment: (d, d) second moments; mean: (d,); mean_share: of the squared mean that stays.
     """
 
     moment: Tensor
     mean: Tensor
+    mean_share: float
 
     def diagonal(self) -> Tensor:
         """Returns the diagonal, (d,)."""
-        return self.moment.diagonal() - (1 - MEAN_SHARE) * self.mean.square()
+        return self.moment.diagonal() - (1 - self.mean_share) * self.mean.square()
 
     def part(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Returns the chosen rows and columns."""
         chosen = self.moment.index_select(0, rows).index_select(1, columns)
-        return chosen.addr_(self.mean[rows], self.mean[columns], alpha=MEAN_SHARE - 1)
+        return chosen.addr_(self.mean[rows], self.mean[columns], alpha=self.mean_share - 1)
 
 
-def build_problem(layer: Layer, stats: LayerProfile, kept_inputs: BoolArray) -> Problem:
+def build_problem(layer: Layer, stats: LayerProfile, kept_inputs: BoolArray, mean_share: float = MEAN_SHARE) -> Problem:
     """Returns the problem of a layer that keeps only some of its input channels, bool (C,)."""
     positions = layer.R * layer.S
     kept = torch.from_numpy(np.repeat(kept_inputs.reshape(layer.groups, -1), positions, axis=1))
     weight = torch.from_numpy(stats.weight).reshape(layer.groups, layer.K // layer.groups, -1).transpose(1, 2)
     if layer.groups > 1:
-        (grouped,) = metric_blocks(stats)
+        (grouped,) = metric_blocks(stats, mean_share)
         return Problem((ProblemBlock(torch.arange(grouped.shape[-1]), factorise(grouped), weight.clone()),))
     blocks, start = [], 0
     for block in stats.moment_blocks:
         end = start + block.shape[-1]
-        metric = Metric(torch.from_numpy(block[0]), torch.from_numpy(stats.input_mean[0, start:end]))
+        metric = Metric(torch.from_numpy(block[0]), torch.from_numpy(stats.input_mean[0, start:end]), mean_share)
         blocks.append(_block(metric, weight[0, start:end], kept[0, start:end], start))
         start = end
     return Problem(tuple(blocks))

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compress.cache import ByteCache
-from compress.criteria import norm_scores, set_costs, sum_blocks
+from compress.criteria import norm_scores, set_costs, spliced_scores, sum_blocks
 from compress.masks import KeptChannels
-from compress.problem import Problem, ProblemBlock, build_problem
+from compress.problem import MEAN_SHARE, Problem, ProblemBlock, build_problem
 from compress.profile import LayerProfile
 from compress.prune import Partition, WeightShape, partition, select
 from compress.quantize import weight_levels, weight_scales
@@ -32,6 +32,8 @@ REFIT_FLOPS = 6e9
 """Work that growing a mask, or refitting under the last one, may take, a fraction of a second: large layers grow their
 masks in fewer rounds and stop refitting earlier."""
 FEWEST_ROUNDS = 2
+NO_INTERCEPT = 1.0
+"""Share of the squared input mean in the metric of feature-map reconstruction, which refits without an intercept."""
 FISHER_FLOOR = 10.0
 """Added to every output's Fisher information, in means of the layer, when units compete across outputs: nearly equal
 terms. On ResNet-20 at 60 % element sparsity the divergence from the dense network falls by a sixth against 0.1."""
@@ -107,10 +109,12 @@ class LayerRepair:
             MismatchError: a convolution with several groups keeps unequal numbers of channels in them.
         """
         left = _Left.of(self.layer, request.kept)
+        rebuilds = request.method.algorithm == "fm-reconstruction"
         if not self.options.update:
             mask = left.spread(self._mask_of(request, left, self.weight))
-            return self._finish(self.weight * mask, mask, request.weight_bits, None)
-        problem = self._problem(request.kept.inputs)
+            weight = self._targets(self._problem(request.kept.inputs, NO_INTERCEPT)) if rebuilds else self.weight
+            return self._finish(weight * mask * request.kept.output_gain, mask, request.weight_bits, None)
+        problem = self._problem(request.kept.inputs, NO_INTERCEPT if rebuilds else MEAN_SHARE)
         mask, weight = self._refitted(request, left, problem)
         return self._finish(weight, mask, request.weight_bits, problem)
 
@@ -128,9 +132,10 @@ class LayerRepair:
             total += 0.5 * float((rows * fisher).sum(dtype=torch.float64))
         return total
 
-    def _problem(self, kept_inputs: BoolArray) -> Problem:
+    def _problem(self, kept_inputs: BoolArray, mean_share: float = MEAN_SHARE) -> Problem:
         return self.problems.get(
-            (self.layer.name, kept_inputs.tobytes()), lambda: build_problem(self.layer, self.stats, kept_inputs)
+            (self.layer.name, kept_inputs.tobytes(), mean_share),
+            lambda: build_problem(self.layer, self.stats, kept_inputs, mean_share),
         )
 
     def _refitted(self, request: Request, left: _Left, problem: Problem) -> tuple[Tensor, Tensor]:
@@ -140,14 +145,18 @@ class LayerRepair:
         if isinstance(granularity, Dense) or granularity.kind in STRUCTURED:
             mask = left.spread(torch.ones(left.shape.rows, left.shape.columns, dtype=torch.bool))
             return mask, self._solve(weight, mask, problem, _iterations(problem)) if self.groups > 1 else weight * mask
-        if request.method.algorithm != "second-order":
+        if request.method.algorithm not in ("second-order", "splicing"):
             mask = left.spread(self._mask_of(request, left, self.weight))
             return mask, self._solve(weight, mask, problem, _iterations(problem))
         cut = partition(granularity, left.shape)
         current = weight
+        mask = left.spread(torch.ones(left.shape.rows, left.shape.columns, dtype=torch.bool))
         rounds = self._rounds(problem)
         for step in range(1, rounds + 1):
-            scores = self._costs(current, left, cut, problem)
+            if request.method.algorithm == "splicing":
+                scores = spliced_scores(left.take(self._released(current, problem)), left.take(mask))
+            else:
+                scores = self._costs(current, left, cut, problem)
             share = 1 - (1 - step / rounds) ** 2
             kept = select(
                 scores, granularity=granularity, cut=cut, shape=left.shape, density=request.density, share=share
@@ -155,6 +164,17 @@ class LayerRepair:
             mask = left.spread(torch.from_numpy(kept))
             current = self._solve(current, mask, problem, _iterations(problem) if step == rounds else ROUGH_ITERATIONS)
         return mask, current
+
+    def _released(self, weight: Tensor, problem: Problem) -> Tensor:
+        """Returns refitted weights (K, D), each removed one at the value it would take if it alone came back."""
+        released = weight.clone()
+        for block in problem.blocks:
+            own = self._gather(weight, block)
+            diagonal = block.factors.moment.diagonal(dim1=-2, dim2=-1)[..., None]
+            best = own - block.factors.moment @ (own - block.target) / diagonal
+            found = torch.where(own == 0, best, own)
+            released[:, block.columns] = found.transpose(1, 2).reshape(self.layer.K, -1)
+        return released
 
     def _rounds(self, problem: Problem) -> int:
         """Returns in how many steps a mask grows: as asked, fewer where a refit is dear."""
@@ -170,7 +190,8 @@ class LayerRepair:
         if request.method.algorithm == "second-order":
             scores = self._costs(weight, left, cut, self._problem(request.kept.inputs))
         else:
-            scores = norm_scores(left.take(weight), cut, request.method.algorithm)
+            rule = "level" if request.method.algorithm == "splicing" else request.method.algorithm
+            scores = norm_scores(left.take(weight), cut, rule)  # splicing without refits is level
         return torch.from_numpy(
             select(scores, granularity=granularity, cut=cut, shape=left.shape, density=request.density)
         )

@@ -9,10 +9,11 @@ from compress.apply import Compressed, LayerRecord, left_rows_and_columns, level
 from compress.fake_quant import FakeQuantiser, PlainQuantiser
 from compress.modules import weight_layer
 from compress.prune import Partition, WeightShape, kept_count, partition
+from compress.prune.patterns import fits_pattern
 from compress.quantize import weight_levels
 from plan.errors import MismatchError
 from plan.layer import Layer
-from plan.scheme import STRUCTURED, Dense, NofM
+from plan.scheme import KERNEL_POSITIONS, STRUCTURED, Dense, NofM, Pattern
 
 LevelArray = NDArray[np.int64]
 
@@ -82,6 +83,9 @@ def _density_problems(levels: LevelArray, record: LayerRecord, shape: WeightShap
     if isinstance(granularity, NofM):
         worst = _most_in_a_group(levels, shape, granularity)
         return [f"{worst} of {granularity.m} weights are kept in a group"] if worst > granularity.n_keep else []
+    if isinstance(granularity, Pattern):
+        fits = fits_pattern((levels != 0).reshape(-1, KERNEL_POSITIONS), granularity)
+        return [] if fits.all() else [f"{np.count_nonzero(~fits)} kernels fit none of the patterns"]
     cut = partition(granularity, shape)
     used, allowed = _used_units(levels, cut), kept_count(record.scheme.density, cut.units)
     return [f"{used} units of {cut.units} are kept, the plan keeps {allowed}"] if used > allowed else []

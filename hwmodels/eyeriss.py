@@ -30,7 +30,7 @@ from plan.scheme import GRANULARITIES
 
 FloatArray = NDArray[np.float64]
 PSUM_SPAD_ACCESSES = 2.0
-RANDOM_KINDS = [list(GRANULARITIES).index(kind) for kind in ("element", "kernel")]
+RANDOM_KINDS = [list(GRANULARITIES).index(kind) for kind in ("element", "kernel", "pattern")]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,10 @@
 A layer's time is the larger of computing and of moving bytes, plus a constant. Dense computing pads filters to whole
 vectors. Weights that are stored with a block index may skip: every kept block costs its multiply-accumulates at the
 rate of its filled lanes, a constant, and a gathered input per position; where that is slower the layer runs dense.
-Zeros without a block index skip nothing. All constants come from a micro-benchmark (`hwmodels.calibrate`).
+Patterned kernels vectorise over the pixels of a row: contiguous loads, no branches inside a kernel (Niu et al., PatDNN,
+ASPLOS 2020, section 5), so kept weights run at the dense rate, plus a block's constant per kernel; that rate is an
+assumption, not measured. Zeros without such an index skip nothing. All constants come from a micro-benchmark
+(`hwmodels.calibrate`).
 """
 
 from __future__ import annotations
@@ -20,7 +23,10 @@ from hwmodels.prepared import PreparedNetworks
 from plan.assignment import Assignment
 from plan.capabilities import Capabilities
 from plan.layer import Network
+from plan.patterns import INDEX_BITS
+from plan.scheme import GRANULARITIES, Pattern
 
+PATTERN = list(GRANULARITIES).index(Pattern.kind)
 CLOCK_MHZ = 1000.0
 """Times are counted in ns."""
 Parts = dict[tuple[str, str], FloatArray]
@@ -63,6 +69,7 @@ class Prepared:
     groups: FloatArray
     positions: FloatArray
     kernel: FloatArray
+    columns: FloatArray
     pixels: FloatArray
 
 
@@ -129,6 +136,9 @@ class Simd:
         lanes = padding(np.maximum(weights / blocks, 1.0), vector)
         index_ns = rates.block_ns + prepared.positions * rates.gather_ns
         sparse = kept_macs * lanes / rates.block_macs_per_ns + blocks * assignment.weight_density * index_ns
+        rows = kept_macs * padding(prepared.columns, vector) / rates.dense_macs_per_ns
+        patterned = rows + blocks / INDEX_BITS * rates.block_ns
+        sparse = np.where(assignment.granularity == PATTERN, patterned, sparse)
         skips = (assignment.index_bits > 0.0) & (sparse < dense)
         return np.where(skips, sparse, dense), np.where(skips, kept_macs, macs)
 
@@ -153,6 +163,7 @@ def _prepare(network: Network, layers: tuple[int, ...]) -> Prepared:
     return Prepared(
         groups=layer_column(picked, "groups"),
         positions=layer_column(picked, "P") * layer_column(picked, "Q"),
+        columns=layer_column(picked, "Q"),
         kernel=layer_column(picked, "R") * layer_column(picked, "S"),
         pixels=np.array([shape.rows_read(shape.P) * shape.columns for shape in shapes], dtype=np.float64),
     )

@@ -36,7 +36,7 @@ SCHEMA: Schema = {
     },
     "capabilities": capability_file.SECTION,
 }
-INDEXED = ("dense", "block")
+INDEXED = ("dense", "block", "pattern")
 
 
 def conflicts(content: Mapping[str, Any]) -> list[str]:

@@ -13,14 +13,31 @@ from typing import Any, NoReturn
 import jsonschema
 
 from plan.errors import FileFormatError, InvalidValueError, MissingFileError, UnwritableError
+from plan.methods import algorithms_of, why_not_offered
 from plan.registry import close_names
-from plan.scheme import Method, Scheme, granularity_from_json, granularity_to_json
+from plan.scheme import Method, Scheme, granularity_from_json, granularity_to_json, own_density
 
 Document = dict[str, Any]
 SCHEMA_NAME = "espalier.plan"
-VERSION = 1
+VERSION = 2
 SCHEMA_FILE = Path(__file__).with_name("plan_schema.json")
-MIGRATIONS: dict[int, Callable[[Document], Document]] = {}
+
+
+def _name_level(document: Document) -> Document:
+    """Returns a version 1 plan as version 2, which calls the ranking of single weights by magnitude level, not l1."""
+    found = document.get("layers")
+    if not isinstance(found, list):
+        return {**document, "version": 2}
+    layers = [{**entry, "algorithm": "level"} if _ranks_elements(entry) else entry for entry in found]
+    return {**document, "version": 2, "layers": layers}
+
+
+def _ranks_elements(entry: Any) -> bool:
+    granularity = entry.get("granularity") if isinstance(entry, dict) else None
+    return isinstance(granularity, dict) and granularity.get("type") == "element" and entry.get("algorithm") == "l1"
+
+
+MIGRATIONS: dict[int, Callable[[Document], Document]] = {1: _name_level}
 """From each older version to the next; `load` applies them in turn."""
 LONGEST_VALUE = 60
 
@@ -152,13 +169,14 @@ def _scheme_problems(where: str, entry: Document) -> list[str]:
         scheme = scheme_from_json(entry)
     except InvalidValueError as error:
         return [f"{where}.granularity: {error}"]
-    dense = scheme.method.granularity.kind == "dense"
+    granularity, algorithm = scheme.method.granularity, scheme.method.algorithm
     problems = []
-    if dense != (scheme.method.algorithm == "none"):
-        allowed = "none" if dense else "l1, l2, second-order"
-        problems.append(f"{where}.algorithm is {scheme.method.algorithm} (allowed with this granularity: {allowed})")
-    if dense and scheme.density != 1.0:
-        problems.append(f"{where}.density is {scheme.density} (allowed with dense: 1.0)")
+    if why_not_offered(granularity, algorithm):
+        allowed = ", ".join(algorithms_of(granularity))
+        problems.append(f"{where}.algorithm is {algorithm} (allowed with this granularity: {allowed})")
+    own = own_density(granularity)
+    if own is not None and scheme.density != own:
+        problems.append(f"{where}.density is {scheme.density} (allowed with {granularity.kind}: {own})")
     return problems
 
 

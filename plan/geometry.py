@@ -22,6 +22,8 @@ from plan.scheme import (
     Kernel,
     Method,
     NofM,
+    Pattern,
+    own_density,
 )
 from plan.storage import stored_bits
 
@@ -31,8 +33,8 @@ KINDS = tuple(GRANULARITIES)
 def unit_block(granularity: Granularity) -> tuple[int, int, bool]:
     """Returns (filters, channels, per position) of one removable unit of an unstructured granularity.
 
-    Element: (1, 1, True); a kernel: (1, 1, False); block-punched f x c: (f, c, True); a row in a p x q block:
-    (1, q, True); a column in it: (p, 1, True).
+    Element: (1, 1, True); a kernel, or the choice of its pattern: (1, 1, False); block-punched f x c: (f, c, True); a
+    row in a p x q block: (1, q, True); a column in it: (p, 1, True).
     """
     match granularity:
         case BlockPunched(filters, channels):
@@ -42,7 +44,7 @@ def unit_block(granularity: Granularity) -> tuple[int, int, bool]:
         case BlockColumn(rows, _):
             return rows, 1, True
         case _:
-            return 1, 1, not isinstance(granularity, Kernel)
+            return 1, 1, not isinstance(granularity, Kernel | Pattern)
 
 
 def units_in(granularity: Granularity, layer: Layer) -> int:
@@ -64,7 +66,7 @@ def units_in(granularity: Granularity, layer: Layer) -> int:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Constants per layer (L,) and per method (M,), int64 unless said."""
+    """Constants per layer (L,) and per method (M,), int64 unless said; own densities are 0 where there are several."""
 
     inputs: IntArray
     outputs: IntArray
@@ -77,6 +79,7 @@ class Geometry:
     per_position: NDArray[np.bool_]
     n_keep: IntArray
     m: IntArray
+    own_density: FloatArray
     is_filter: NDArray[np.bool_]
     is_channel: NDArray[np.bool_]
 
@@ -102,6 +105,7 @@ class Geometry:
             per_position=np.array([block[2] for block in blocks]),
             n_keep=np.array([fraction[0] for fraction in fractions]),
             m=np.array([fraction[1] for fraction in fractions]),
+            own_density=np.array([own_density(method.granularity) or 0.0 for method in methods]),
             is_filter=np.array([kind == "filter" for kind in kinds]),
             is_channel=np.array([kind == "channel" for kind in kinds]),
         )
@@ -169,6 +173,7 @@ def _units_and_density(
     units = blocks * np.where(geometry.per_position[method], positions, 1)
     whole = (geometry.kind[method] == 0) | geometry.is_filter[method] | geometry.is_channel[method]
     density = np.maximum(np.rint(choice.densities * units), 1.0) / units
+    density = np.where(geometry.own_density[method] > 0, geometry.own_density[method], density)
     m = np.maximum(geometry.m[method], 1)
     kept = np.floor(inputs / m) * geometry.n_keep[method] + np.minimum(inputs % m, geometry.n_keep[method])
     density = np.where(geometry.m[method] > 0, kept / inputs, density)

@@ -1,4 +1,20 @@
-"""Which pruning methods exist on a hardware, and where each is legal."""
+"""Which pruning methods exist on a hardware, and where each is legal.
+
+What the algorithms do, each at exactly the asked number of units; the first seven are the core family (their origin and
+behaviour: Intel Neural Network Distiller, `distiller/pruning`, which names the papers):
+
+level: the smallest magnitudes go.
+sensitivity: what is under s standard deviations goes, s such that the density is met; the deviation is that of one
+    output's weights, because batch norm makes the scale of an output arbitrary. With one deviation per tensor every
+    density would keep the very weights that level keeps.
+splicing: level in rounds; weights left are refitted after each, a removed weight comes back when its refitted value
+    would be large, and weights near the threshold keep what they are (Guo et al., arXiv 1608.04493).
+l1, l2: units of the smallest mean norm go.
+bernoulli: filters drawn at random go.
+fm-reconstruction: the input channels of smallest L1 norm go, and the weights left are refitted to the layer's dense
+    outputs without an intercept (He et al., arXiv 1707.06168, with the ranking that Distiller uses).
+second-order: the units go whose removal costs least once the rest is refitted (optimal brain surgeon).
+"""
 
 from __future__ import annotations
 
@@ -20,16 +36,51 @@ from plan.scheme import (
     Kernel,
     Method,
     NofM,
+    Pattern,
+    own_density,
 )
+
+OFFERED: dict[str, tuple[str, ...]] = {
+    Dense.kind: ("none",),
+    Element.kind: ("level", "sensitivity", "splicing", "second-order"),
+    NofM.kind: ("l1", "second-order"),
+    Pattern.kind: ("l2", "second-order"),
+    Channel.kind: ("l1", "l2", "fm-reconstruction", "second-order"),
+    Filter.kind: ("l1", "l2", "bernoulli", "second-order"),
+}
+"""Algorithms by kind of granularity; the kinds that are not listed take `NORMS_AND_COST`."""
+NORMS_AND_COST = ("l1", "l2", "second-order")
+SAME_ORDER = "orders single weights as {} does"
+REASONS: dict[tuple[str, str], str] = {
+    (Element.kind, "l1"): SAME_ORDER.format("level"),
+    (Element.kind, "l2"): SAME_ORDER.format("level"),
+    (NofM.kind, "l2"): SAME_ORDER.format("l1"),
+    (NofM.kind, "level"): SAME_ORDER.format("l1"),
+    (Pattern.kind, "l1"): "patterns are compared by the energy that they keep, l2",
+    (Channel.kind, "bernoulli"): "draws filters only",
+    (Filter.kind, "fm-reconstruction"): "rebuilds outputs from fewer input channels only",
+}
+UNSTRUCTURED_ONLY = ("level", "sensitivity", "splicing")
 
 
 def algorithms_of(granularity: Granularity) -> tuple[str, ...]:
-    """Returns the rules that rank the units of a granularity; l2 is left out where it orders as l1 does."""
+    """Returns the rules that choose the units of a granularity; see the module for what each does."""
+    return OFFERED.get(granularity.kind, NORMS_AND_COST)
+
+
+def why_not_offered(granularity: Granularity, algorithm: str) -> str:
+    """Returns why an algorithm is not offered with a granularity, an empty text when it is."""
+    if algorithm in algorithms_of(granularity):
+        return ""
     if isinstance(granularity, Dense):
-        return ("none",)
-    if isinstance(granularity, Element | NofM):
-        return ("l1", "second-order")
-    return ("l1", "l2", "second-order")
+        return "dense removes nothing, its algorithm is none"
+    if algorithm == "none":
+        return "none goes with dense only"
+    if (granularity.kind, algorithm) in REASONS:
+        return REASONS[granularity.kind, algorithm]
+    if algorithm in UNSTRUCTURED_ONLY:
+        return "thresholds single weights only"
+    return "removes whole filters or input channels only"
 
 
 def methods_of(capabilities: Capabilities) -> tuple[Method, ...]:
@@ -54,6 +105,8 @@ def why_illegal(layer: Layer, granularity: Granularity, *, decides_outputs: bool
             return f"{channels} input channels are not divisible by {m}"
         case Kernel() if matrix:
             return "its kernels are 1x1"
+        case Pattern(_) if (layer.R, layer.S) != (3, 3):
+            return "its kernels are not 3x3"
         case BlockPunched(_, _) if layer.op != "conv":
             return "not a convolution"
         case BlockRow(_, _) | BlockColumn(_, _) if not matrix:
@@ -71,12 +124,11 @@ def why_illegal(layer: Layer, granularity: Granularity, *, decides_outputs: bool
 def legal_densities(layer: Layer, granularity: Granularity, units: int, grid: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Returns which kept fractions a method offers on a layer, bool (32,).
 
-    Dense offers 1 alone, n:m its own n/m; the rest every fraction under 1 that keeps at least one unit and removes at
-    least one.
+    Dense, n:m and pattern offer their own density alone, at the nearest grid point; the rest every fraction under 1
+    that keeps at least one unit and removes at least one.
     """
-    if isinstance(granularity, Dense):
-        return np.equal(grid, 1.0)
-    if isinstance(granularity, NofM):
-        return np.equal(grid, granularity.n_keep / granularity.m)
+    own = own_density(granularity)
+    if own is not None:
+        return np.equal(np.arange(len(grid)), int(np.argmin(np.abs(grid - own))))
     kept = np.rint(grid * units)
     return np.logical_and(kept >= 1, kept < units)

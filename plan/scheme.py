@@ -11,6 +11,7 @@ from dataclasses import fields as dataclass_fields
 from typing import Any, ClassVar, Union
 
 from plan.errors import InvalidValueError
+from plan.patterns import patterns_of
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,17 @@ class Kernel:
     """Removes whole R x S kernels. weight (64, 32, 3, 3) -> 2,048 units."""
 
     kind: ClassVar[str] = "kernel"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Keeps `keep` positions of every 3 x 3 kernel, one of the shapes in `plan.patterns`.
+
+    weight (64, 32, 3, 3), keep 4 -> 2,048 units, density 4/9 exactly. The density says what stays, not what goes.
+    """
+
+    keep: int
+    kind: ClassVar[str] = "pattern"
 
 
 @dataclass(frozen=True)
@@ -90,13 +102,26 @@ class Filter:
     kind: ClassVar[str] = "filter"
 
 
-Granularity = Union[Dense, Element, NofM, Kernel, BlockPunched, BlockRow, BlockColumn, Channel, Filter]
+Granularity = Union[Dense, Element, NofM, Kernel, Pattern, BlockPunched, BlockRow, BlockColumn, Channel, Filter]
 GRANULARITIES: dict[str, type[Any]] = {
-    kind.kind: kind for kind in (Dense, Element, NofM, Kernel, BlockPunched, BlockRow, BlockColumn, Channel, Filter)
+    kind.kind: kind
+    for kind in (Dense, Element, NofM, Kernel, Pattern, BlockPunched, BlockRow, BlockColumn, Channel, Filter)
 }
 STRUCTURED = ("channel", "filter")
-ALGORITHMS = ("none", "l1", "l2", "second-order")
-"""`none` goes with dense only; l1 and l2 rank units by their norm, second-order by the loss that removal costs."""
+KERNEL_POSITIONS = 9
+"""Of the 3 x 3 kernels that patterns are made for."""
+ALGORITHMS = (
+    "none",
+    "level",
+    "sensitivity",
+    "splicing",
+    "l1",
+    "l2",
+    "bernoulli",
+    "fm-reconstruction",
+    "second-order",
+)
+"""`none` goes with dense only. Which granularity takes which of the others, and what each does: `plan.methods`."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +153,19 @@ class Scheme:
 DENSE = Method(Dense(), "none")
 
 
+def own_density(granularity: Granularity) -> float | None:
+    """Returns the only density of a granularity that has just one (dense, n:m, pattern), None for the others."""
+    match granularity:
+        case Dense():
+            return 1.0
+        case NofM(n_keep, m):
+            return n_keep / m
+        case Pattern(keep):
+            return keep / KERNEL_POSITIONS
+        case _:
+            return None
+
+
 def granularity_to_json(granularity: Granularity) -> dict[str, Any]:
     """Returns {"type": kind, ...fields}, the form that plan.json holds."""
     return {"type": granularity.kind, **asdict(granularity)}
@@ -137,7 +175,7 @@ def granularity_from_json(content: dict[str, Any]) -> Granularity:
     """Returns the granularity that `granularity_to_json` wrote.
 
     Raises:
-        InvalidValueError: unknown type, missing, extra or non-positive fields.
+        InvalidValueError: unknown type, missing, extra or non-positive fields, a pattern size without patterns.
     """
     fields = dict(content)
     kind = fields.pop("type", None)
@@ -146,5 +184,7 @@ def granularity_from_json(content: dict[str, Any]) -> Granularity:
     wanted = [field.name for field in dataclass_fields(GRANULARITIES[kind])]
     if sorted(fields) != sorted(wanted) or not all(type(value) is int and value > 0 for value in fields.values()):
         raise InvalidValueError(f"granularity {kind} takes positive whole numbers {wanted}, found {fields}")
+    if kind == Pattern.kind:
+        patterns_of(fields["keep"])
     granularity: Granularity = GRANULARITIES[kind](**fields)
     return granularity

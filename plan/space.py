@@ -25,7 +25,7 @@ from plan.geometry import Geometry, LayerChoice, assign, units_in
 from plan.layer import Network
 from plan.methods import legal_densities, methods_of, why_illegal
 from plan.restrictions import NO_RESTRICTIONS, Restrictions
-from plan.scheme import Method, Scheme
+from plan.scheme import Method, Scheme, own_density
 from plan.storage import check_formats
 
 Choices = NDArray[np.int16]
@@ -187,7 +187,7 @@ class Space:
         return tuple(
             Scheme(
                 self.methods[row[METHOD]],
-                float(DENSITIES[row[DENSITY]]),
+                own_density(self.methods[row[METHOD]].granularity) or float(DENSITIES[row[DENSITY]]),
                 self.weight_bits[row[WEIGHT_BITS]],
                 self.activation_bits[filled[reader, ACTIVATION_BITS]],
             )
@@ -208,7 +208,7 @@ class Space:
         name = self.network.layers[layer].name
         fields: dict[str, tuple[object, Sequence[object]]] = {
             "method": (scheme.method, self.methods),
-            "density": (scheme.density, DENSITIES.tolist()),
+            "density": (scheme.density, offered_densities(scheme.method)),
             "weight_bits": (scheme.weight_bits, self.weight_bits),
             "activation_bits": (scheme.activation_bits, self.activation_bits),
         }
@@ -249,6 +249,13 @@ class Space:
             methods = np.argmax(rng.random(mask.shape) * mask, axis=1)
             choices[:, layer] = self.from_unit(layer, methods, rng.random((plans, 3)), choices)
         return choices
+
+
+def offered_densities(method: Method) -> list[float]:
+    """Returns the density at every grid point: the grid's, or the method's own all along its nearest grid point."""
+    own = own_density(method.granularity)
+    at = -1 if own is None else int(np.argmin(np.abs(DENSITIES - own)))
+    return [own if own is not None and index == at else value for index, value in enumerate(DENSITIES.tolist())]
 
 
 def _bin(values: NDArray[np.floating], counts: IntArray | np.int64) -> IntArray:

@@ -13,11 +13,12 @@ import numpy as np
 
 from plan.assignment import FloatArray, IntArray
 from plan.errors import InvalidValueError
+from plan.patterns import INDEX_BITS as PATTERN_BITS
 
 CSC_COUNT_BITS = 4
 CSC_ADDRESS_BITS = 7
 RUN_BITS = 5
-FORMATS = ("dense", "bitmask", "csc", "rlc", "block", "n:m")
+FORMATS = ("dense", "bitmask", "csc", "rlc", "block", "n:m", "pattern")
 BLOCK_KINDS = ("kernel", "block-punched", "block-row", "block-column")
 
 
@@ -63,6 +64,8 @@ def index_bits(
         return pairs * (bits + RUN_BITS) - kept * bits
     if name == "block":
         return units.copy()
+    if name == "pattern":
+        return units * PATTERN_BITS
     offsets: FloatArray = kept * np.ceil(np.log2(np.maximum(m, 2.0)))
     return offsets
 
@@ -71,8 +74,8 @@ def applicable(name: str, kind: str) -> bool:
     """Returns whether a format can hold a tensor pruned at that granularity."""
     if name == "block":
         return kind in BLOCK_KINDS
-    if name == "n:m":
-        return kind == "n:m"
+    if name in ("n:m", "pattern"):
+        return kind == name
     return name != "dense"
 
 

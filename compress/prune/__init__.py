@@ -1,6 +1,6 @@
 """Which weights a scheme keeps: one unit partition per granularity, one selection for all of them."""
 
-from compress.prune import blocks, elements, kernels, structured
+from compress.prune import blocks, elements, kernels, patterns, structured
 from compress.prune.partition import PARTITIONS, Partition, WeightShape, kept_count, partition
 from compress.prune.selection import best, select
 
@@ -14,6 +14,7 @@ __all__ = [
     "kept_count",
     "kernels",
     "partition",
+    "patterns",
     "select",
     "structured",
 ]

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.prune.partition import Partition, WeightShape, kept_count
-from plan.scheme import Granularity, NofM
+from compress.prune.patterns import best_patterns
+from plan.scheme import Granularity, NofM, Pattern
 
 BoolArray = NDArray[np.bool_]
 ScoreArray = NDArray[np.float64]
@@ -40,6 +41,12 @@ def best_of_every(scores: ScoreArray, shape: WeightShape, granularity: NofM) -> 
     return keep.reshape(shape.rows, shape.columns)
 
 
+def _best_of_groups(scores: ScoreArray, shape: WeightShape, granularity: NofM | Pattern) -> BoolArray:
+    if isinstance(granularity, NofM):
+        return best_of_every(scores, shape, granularity)
+    return best_patterns(scores, shape, granularity)
+
+
 def select(
     scores: ScoreArray,
     *,
@@ -56,11 +63,12 @@ def select(
         granularity: what the units are
         cut: the granularity's partition of the tensor
         shape: the tensor's shape
-        density: kept fraction of the units, met exactly as `kept_count`; n:m keeps n of every m whatever it says
+        density: kept fraction of the units, met exactly as `kept_count`; n:m keeps n of every m and pattern
+            its positions whatever it says
         share: part of the removals that is made, 1 = all, less on the way there; the cheapest come first
     """
-    if isinstance(granularity, NofM):
-        keep = best_of_every(scores, shape, granularity)
+    if isinstance(granularity, NofM | Pattern):
+        keep = _best_of_groups(scores, shape, granularity)
         made = round(share * int(keep.size - keep.sum()))
         return best(np.where(keep, np.inf, scores), keep.size - made)
     removed = round(share * (cut.units - kept_count(density, cut.units)))

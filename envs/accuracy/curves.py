@@ -11,10 +11,13 @@ from envs.accuracy.saliency import LayerStatistics, Saliency, over_filters
 from plan.assignment import FloatArray
 from plan.geometry import unit_block
 from plan.layer import Layer, Network
-from plan.scheme import STRUCTURED, Dense, Method, NofM
+from plan.patterns import patterns_of
+from plan.scheme import KERNEL_POSITIONS, STRUCTURED, Dense, Method, NofM, Pattern
 from plan.space import DENSITIES, Space
 
-POWERS = {"l1": 1, "l2": 2}
+POWERS = {"level": 1, "splicing": 1, "l1": 1, "fm-reconstruction": 1, "l2": 2}
+"""Power of |w| by which an algorithm ranks. Splicing begins with level's ranking, and its curve is level's."""
+CHANNEL_POWERS = (1, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,7 @@ def curves_of(space: Space, index: int, statistics: LayerStatistics) -> LayerCur
         own = not isinstance(method.granularity, Dense) and method.granularity.kind not in STRUCTURED
         if own and space.legal[index, position].any():
             prune[position], whole[position] = _own_curve(saliency, method)
-    by_input = [saliency.norms(1, False, power)[..., 0] for power in POWERS.values()]
+    by_input = [saliency.norms(1, False, power)[..., 0] for power in CHANNEL_POWERS]
     return LayerCurves(
         prune=prune,
         whole=whole,
@@ -72,10 +75,14 @@ def _own_curve(saliency: Saliency, method: Method) -> tuple[FloatArray, float]:
     """Returns costs (32,) and the cost of all units for a method that prunes the layer's own weights."""
     if isinstance(method.granularity, NofM):
         return _n_of_m_curve(saliency, method.granularity, method.algorithm)
+    if isinstance(method.granularity, Pattern):
+        return _pattern_curve(saliency, method.granularity, method.algorithm)
     filters, channels, per_position = unit_block(method.granularity)
     costs = saliency.unit_costs(filters, channels, per_position)
     if method.algorithm == "second-order":
         return removal_curve(costs, costs)
+    if method.algorithm == "sensitivity":
+        return removal_curve(costs, saliency.magnitudes_in_deviations)
     norms = saliency.norms(channels, per_position, POWERS[method.algorithm])
     return removal_curve(costs, over_filters(norms, filters))
 
@@ -106,6 +113,18 @@ def _n_of_m_curve(saliency: Saliency, granularity: NofM, algorithm: str) -> tupl
     return np.full(len(DENSITIES), lowest.sum()), float(costs.sum())
 
 
+def _pattern_curve(saliency: Saliency, granularity: Pattern, algorithm: str) -> tuple[FloatArray, float]:
+    """Returns the cost of removing what every kernel's best pattern leaves out, and of removing all."""
+    costs = saliency.set_costs(1, True).reshape(-1, KERNEL_POSITIONS)
+    worth = costs if algorithm == "second-order" else saliency.norms(1, True, POWERS[algorithm]).reshape(costs.shape)
+    kept = np.zeros((KERNEL_POSITIONS, len(patterns_of(granularity.keep))))
+    for column, shape in enumerate(patterns_of(granularity.keep)):
+        kept[list(shape), column] = 1.0
+    best = np.argmax(worth @ kept, axis=1)
+    removed = float((costs @ (1.0 - kept))[np.arange(len(costs)), best].sum())
+    return np.full(len(DENSITIES), removed), float(costs.sum())
+
+
 def with_groups(space: Space, curves: Sequence[LayerCurves]) -> tuple[LayerCurves, ...]:
     """Returns the curves with those of filter and channel filled: what all readers of the group lose."""
     costs = [_channel_costs(space.network, group, curves) for group in range(len(space.network.groups))]
@@ -114,10 +133,19 @@ def with_groups(space: Space, curves: Sequence[LayerCurves]) -> tuple[LayerCurve
         for position, method in enumerate(space.methods):
             if method.granularity.kind in STRUCTURED and space.legal[index, position].any():
                 group = _decided(space, index, method)
-                rank = _ranking(space.network.layers[index], method, own, costs[group])
-                own.prune[position], own.whole[position] = removal_curve(costs[group], rank)
+                own.prune[position], own.whole[position] = _group_curve(
+                    space.network.layers[index], method, own, costs[group]
+                )
                 own.limit[position] = limits[group]
     return tuple(curves)
+
+
+def _group_curve(layer: Layer, method: Method, own: LayerCurves, costs: FloatArray) -> tuple[FloatArray, float]:
+    """Returns costs (32,) and the cost of all channels; a random draw costs what it does in the mean of all draws."""
+    if method.algorithm == "bernoulli":
+        even = np.full(len(costs), costs.mean())
+        return removal_curve(even, even)
+    return removal_curve(costs, _ranking(layer, method, own, costs))
 
 
 def _decided(space: Space, index: int, method: Method) -> int:
@@ -160,7 +188,7 @@ def _ranking(layer: Layer, method: Method, own: LayerCurves, costs: FloatArray) 
     """Returns what a structured method ranks the group's channels by, (channels,)."""
     if method.algorithm == "second-order":
         return costs
-    row = list(POWERS).index(method.algorithm)
+    row = CHANNEL_POWERS.index(POWERS[method.algorithm])
     if method.granularity.kind == "filter":
         return np.asarray(own.output_norms[row])
     _, carried = features_of(layer, layer.inputs[0].group)

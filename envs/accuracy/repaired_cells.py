@@ -19,6 +19,7 @@ LayerError = Callable[[int, Scheme], float]
 FAMILIES = {
     "element": "element",
     "n:m": "element",
+    "pattern": "element",
     "kernel": "kernel",
     "block-punched": "block",
     "block-row": "block",

@@ -212,6 +212,13 @@ class Saliency:
         split = values.reshape(self.layer.K, -1, channels, self.positions).sum(axis=2)
         return split if per_position else np.asarray(split.sum(axis=2, keepdims=True))
 
+    @property
+    def magnitudes_in_deviations(self) -> FloatArray:
+        """Every |w| over the standard deviation of its output's weights, float64 (K * D,)."""
+        values = np.abs(self.weight.reshape(self.layer.K, -1)).astype(np.float64)
+        spread = self.weight.reshape(self.layer.K, -1).std(axis=1, dtype=np.float64)
+        return np.asarray((values / np.maximum(spread, 1e-30)[:, None]).ravel())
+
     def rounding(self, bits: int) -> float:
         """Returns what rounding all weights in order to signed levels of so many bits costs.
 

@@ -23,7 +23,7 @@ from plan.errors import MismatchError
 from plan.layer import Network
 from plan.scheme import BlockPunched, Channel, Dense, Element, Filter, Method, Scheme
 
-OLD_PLAN = Path(__file__).resolve().parent.parent / "old_plans" / "v1.json"
+OLD_PLAN = Path(__file__).resolve().parent.parent / "old_plans" / "v2.json"
 PUNCHED = Scheme(Method(BlockPunched(4, 1), "l1"), 0.5, 3, 6)
 PRUNED = Scheme(Method(Filter(), "l1"), 0.5, 4, 8)
 WHOLE = Scheme(Method(Dense(), "none"), 1.0, 8, 8)

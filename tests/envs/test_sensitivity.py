@@ -45,7 +45,10 @@ def test_error_never_falls_with_less(coupled_space: Space, coupled_errors: Error
 
 def test_second_order_is_the_best_ranking(coupled_space: Space, coupled_errors: ErrorTable) -> None:
     for kind in ("element", "kernel", "block-punched", "filter", "channel"):
-        best, other = position(coupled_space, kind), position(coupled_space, kind, "l1")
+        best, other = (
+            position(coupled_space, kind),
+            position(coupled_space, kind, "level" if kind == "element" else "l1"),
+        )
         both = coupled_space.legal[:, best]
         assert both.any()
         assert (coupled_errors.weight[:, best][both] <= coupled_errors.weight[:, other][both] * (1 + 1e-9)).all()

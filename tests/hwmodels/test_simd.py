@@ -12,6 +12,7 @@ from hwmodels.loader import load, parse, preset_text
 from hwmodels.microbenchmark import Calibration, Timing, fit
 from hwmodels.simd import Rates, Simd, padding
 from plan.errors import FileFormatError
+from plan.geometry import KINDS
 from plan.layer import InputSegment, Layer, Network
 
 RATES = Rates(
@@ -55,6 +56,19 @@ def test_kept_blocks_pay_for_their_index() -> None:
     expected = WEIGHTS * 100 * 0.125 * 2 / 5 + blocks * 0.125 * (20 + 100 * 0.5)
     assert cost.latency_parts_cycles["compute"].item() == pytest.approx(expected)
     assert cost.energy_parts_pj["mac", "none"].item() == pytest.approx(WEIGHTS * 100 * 0.125 * 4.6)
+
+
+def test_patterned_kernels_run_along_rows() -> None:
+    kernels = 64 * 32
+    plan = replace(
+        dense(NETWORK, 8),
+        weight_density=np.full((1, 1), 4 / 9),
+        index_bits=np.full((1, 1), 3.0 * kernels),
+        granularity=np.full((1, 1), KINDS.index("pattern")),
+    )
+    compute = core().evaluate(NETWORK, plan).latency_parts_cycles["compute"].item()
+    # rows of 10 pixels take two vectors of 8
+    assert compute == pytest.approx(WEIGHTS * 100 * 4 / 9 * 1.6 / 10 + kernels * 20)
 
 
 def test_slow_blocks_and_zeros_without_index_run_dense() -> None:
@@ -110,7 +124,11 @@ def test_calibrate_writes_a_file_that_prices(tmp_path: Path, capsys: pytest.Capt
     ("old", "new", "problem"),
     [
         ("filters = 4, channels = 1", "filters = 4, channels = 2", "no blocks of filters at one input"),
-        ('storage_formats = ["dense", "block"]', 'storage_formats = ["dense", "csc"]', "other indices skip nothing"),
+        (
+            'storage_formats = ["dense", "block", "pattern"]',
+            'storage_formats = ["dense", "csc"]',
+            "other indices skip nothing",
+        ),
     ],
 )
 def test_what_the_kernels_cannot_skip_is_refused(old: str, new: str, problem: str) -> None:

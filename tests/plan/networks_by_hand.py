@@ -2,7 +2,7 @@
 
 from plan.capabilities import Capabilities
 from plan.layer import ChannelGroup, InputSegment, Layer, Network
-from plan.scheme import BlockColumn, BlockPunched, BlockRow, Channel, Dense, Element, Filter, Kernel, NofM
+from plan.scheme import BlockColumn, BlockPunched, BlockRow, Channel, Dense, Element, Filter, Kernel, NofM, Pattern
 
 EVERYTHING = Capabilities(
     granularities=(
@@ -10,6 +10,7 @@ EVERYTHING = Capabilities(
         Element(),
         NofM(2, 4),
         Kernel(),
+        Pattern(4),
         BlockPunched(4, 1),
         BlockRow(2, 8),
         BlockColumn(2, 8),
@@ -18,7 +19,7 @@ EVERYTHING = Capabilities(
     ),
     weight_bits=tuple(range(2, 9)),
     activation_bits=tuple(range(2, 9)),
-    storage_formats=("dense", "bitmask", "block", "n:m"),
+    storage_formats=("dense", "bitmask", "block", "n:m", "pattern"),
 )
 
 

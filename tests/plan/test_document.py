@@ -96,7 +96,7 @@ def test_not_a_number_is_never_written(document: Document) -> None:
         ("[]", "not a JSON object"),
         ('{"a": NaN}', "holds NaN"),
         ('{"a": 1, "a": 2}', "field a occurs twice"),
-        ('{"version": 99}', "version is 99 (allowed: 1)"),
+        ('{"version": 99}', "version is 99 (allowed: 1, 2)"),
         ("[" * 100_000, "nested too deeply"),
     ],
 )
@@ -131,13 +131,32 @@ def test_a_failed_write_leaves_the_old_file(document: Document, tmp_path: Path) 
 def test_an_older_version_is_migrated(document: Document, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def renamed(old: Document) -> Document:
         rest = {name: value for name, value in old.items() if name != "goal"}
-        return {**rest, "version": 1, "objective": old["goal"]}
+        return {**rest, "version": plan_document.VERSION, "objective": old["goal"]}
 
     monkeypatch.setitem(plan_document.MIGRATIONS, 0, renamed)
     old = {**document, "version": 0, "goal": document["objective"]}
     del old["objective"]
     (tmp_path / "plan.json").write_text(json.dumps(old))
     assert load(tmp_path / "plan.json") == document
+
+
+def test_version_1_called_level_l1(tmp_path: Path) -> None:
+    old = json.loads((OLD_PLANS / "v1.json").read_text())
+    old["layers"][1] |= {"granularity": {"type": "element"}, "algorithm": "l1", "density": 0.5}
+    (tmp_path / "plan.json").write_text(json.dumps(old))
+    migrated = load(tmp_path / "plan.json")
+    assert migrated["layers"][1]["algorithm"] == "level"
+    assert migrated["layers"][0]["algorithm"] == old["layers"][0]["algorithm"]
+
+
+def test_a_pattern_has_only_its_own_density_and_algorithms(document: Document) -> None:
+    pattern = edited(document, ("layers", 1, "granularity"), {"type": "pattern", "keep": 4})
+    pattern = edited(edited(pattern, ("layers", 1, "algorithm"), "l2"), ("layers", 1, "density"), 4 / 9)
+    assert problems_of(pattern) == []
+    assert "layers[1].density is 0.5" in problems_of(edited(pattern, ("layers", 1, "density"), 0.5))[0]
+    assert "l2, second-order" in problems_of(edited(pattern, ("layers", 1, "algorithm"), "l1"))[0]
+    odd = edited(pattern, ("layers", 1, "granularity"), {"type": "pattern", "keep": 6})
+    assert "pattern keeps 6 of 9 positions (allowed: 4, 5)" in problems_of(odd)[0]
 
 
 def test_schemes_of_a_plan(document: Document) -> None:

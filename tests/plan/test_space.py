@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 from networks_by_hand import EVERYTHING, chain, residual
 
+from plan.capabilities import Capabilities
 from plan.errors import IllegalChoiceError, InvalidValueError, UnsupportedNetworkError
 from plan.restrictions import Pin, Restrictions
-from plan.scheme import DENSE, Channel, Dense, Element, Filter, Method, NofM, Scheme
-from plan.space import ACTIVATION_BITS, DENSITY, METHOD, WEIGHT_BITS, build_space
+from plan.scheme import DENSE, Channel, Dense, Element, Filter, Method, NofM, Pattern, Scheme
+from plan.space import ACTIVATION_BITS, DENSITIES, DENSITY, METHOD, WEIGHT_BITS, build_space
 
 SPACES = {"chain": build_space(chain(), EVERYTHING), "residual": build_space(residual(), EVERYTHING)}
 
@@ -85,7 +86,7 @@ def test_element_storage_by_hand():
     # c2: 32 x 16 x 9 = 4,608 weights, half kept at 4 bits: 2,304 * 4 = 9,216 bits + 4,608 bits of mask = 13,824
     space = SPACES["chain"]
     choices = space.start[None].copy()
-    choices[0, 1, :3] = method_index(space, Element(), "l1"), 15, space.weight_bits.index(4)
+    choices[0, 1, :3] = method_index(space, Element(), "level"), 15, space.weight_bits.index(4)
     arrays = space.resolve(choices)
     assert arrays.stored_bits[0, 1] == 13_824
     assert arrays.index_bits[0, 1] == 4_608
@@ -103,7 +104,7 @@ def test_n_of_m_storage_by_hand():
 def test_storage_never_exceeds_dense_and_removed_filters_carry_no_index():
     space = SPACES["chain"]
     choices = np.repeat(space.start[None], 2, axis=0)
-    choices[0, 1, :2] = method_index(space, Element(), "l1"), 30
+    choices[0, 1, :2] = method_index(space, Element(), "level"), 30
     choices[1, 1, :2] = method_index(space, Filter(), "l1"), 15
     arrays = space.resolve(choices)
     assert arrays.stored_bits[0, 1] == 4_608 * 8
@@ -114,7 +115,7 @@ def test_storage_never_exceeds_dense_and_removed_filters_carry_no_index():
 def test_numbers_in_the_unit_interval_fall_into_equal_bins():
     space = SPACES["chain"]
     values = np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.5, 0.5, 0.5]])
-    element = np.full(3, method_index(space, Element(), "l1"))
+    element = np.full(3, method_index(space, Element(), "level"))
     out = space.from_unit(0, element, values, space.start[None].repeat(3, 0))
     assert out[:, DENSITY].tolist() == [0, 30, 15]
     assert out[:, WEIGHT_BITS].tolist() == [0, 6, 3]
@@ -181,3 +182,24 @@ def test_dense_is_the_first_method_and_legal_everywhere():
         assert space.methods[0] == Method(Dense(), "none")
         assert space.legal[:, 0, 31].all()
         assert space.start[:, METHOD].tolist() == [0] * space.n_layers
+
+
+def test_patterns_have_exactly_their_own_density():
+    network = chain()
+    capabilities = Capabilities((Dense(), Pattern(4), Pattern(5)), (8,), (8,), ("dense", "pattern"))
+    space = build_space(network, capabilities)
+    index = method_index(space, Pattern(5), "l2")
+    layer = next(at for at, found in enumerate(network.layers) if (found.R, found.S) == (3, 3))
+    (density,) = np.flatnonzero(space.legal[layer, index])
+    assert DENSITIES[density] == 18 / 32  # the grid point next to 5/9
+    choices = space.baseline[None].copy()
+    choices[0, layer, :2] = index, density
+    scheme = space.schemes(choices[0])[layer]
+    assert scheme.density == 5 / 9
+    assert np.array_equal(space.choice(space.schemes(choices[0])), choices[0])
+    found = space.resolve(choices)
+    assert found.weight_density[0, layer] == 5 / 9
+    kernels = network.layers[layer].weights / 9
+    assert found.stored_bits[0, layer] == pytest.approx(kernels * (5 * 8 + 3))
+    elsewhere = [at for at, found in enumerate(network.layers) if (found.R, found.S) != (3, 3)]
+    assert not space.legal[elsewhere, index].any()

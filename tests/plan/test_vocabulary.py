@@ -73,6 +73,7 @@ def test_index_bits_by_hand():
     assert index_bits("csc", **given)[0] == 1143
     assert index_bits("block", **given)[0] == 64
     assert index_bits("n:m", **given)[0] == 512
+    assert index_bits("pattern", **given)[0] == 64 * 3  # eight patterns: three bits a kernel
     # run-length: zeros 0.75, 256 / (1 - 0.75^32) pairs of 13 bits, less 256 * 8 value bits
     assert index_bits("rlc", **given)[0] == pytest.approx(256 / (1 - 0.75**32) * 13 - 2048)
 
