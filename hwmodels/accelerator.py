@@ -71,6 +71,43 @@ class Cost:
         return _total((part for (_, of), part in self.energy_parts_pj.items() if of == operand), self.size_bits)
 
 
+@dataclass(frozen=True)
+class Nameplate:
+    """What every accelerator says of itself; see `Accelerator`."""
+
+    name: str
+    capabilities: Capabilities
+    energy_view: str
+    fingerprint: str
+
+
+class Named:
+    """An accelerator's nameplate, read as attributes of its own."""
+
+    def __init__(self, nameplate: Nameplate) -> None:
+        self.nameplate = nameplate
+
+    @property
+    def name(self) -> str:
+        """Name of the preset or of the file's `name` field."""
+        return self.nameplate.name
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that a cost depends on."""
+        return self.nameplate.fingerprint
+
+    @property
+    def energy_view(self) -> str:
+        """The view that prices by default."""
+        return self.nameplate.energy_view
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Granularities, bits and storage formats that the hardware can execute."""
+        return self.nameplate.capabilities
+
+
 class Accelerator(Protocol):
     """A priced hardware: stateless to its caller, the same arguments always give the same cost."""
 

@@ -42,6 +42,11 @@ class PeArray:
     filter_words_per_cycle: float
     psum_words_per_cycle: float
 
+    @property
+    def elements(self) -> int:
+        """Processing elements in all."""
+        return self.rows * self.columns
+
     def bands(self, strip_rows: IntArray) -> IntArray:
         """Returns the vertical segments into which a set of so many columns is folded."""
         return -(-strip_rows // self.columns)
@@ -251,8 +256,8 @@ def count(tiling: Tiling, extent: Extent) -> Counts:
 
 
 def active_elements(array: PeArray, shape: GroupShape, mapping: Mapping) -> int:
-    """Returns how many processing elements a mapping uses, of array.rows * array.columns."""
-    return min(shape.R * mapping.e * mapping.r * mapping.t, array.rows * array.columns)
+    """Returns how many processing elements a mapping uses, of array.elements."""
+    return min(shape.R * mapping.e * mapping.r * mapping.t, array.elements)
 
 
 def buffer_bits(shape: GroupShape, at: Mappings, input_bits: float, psum_bits: float) -> FloatArray:

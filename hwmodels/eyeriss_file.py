@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from hwmodels import capability_file
-from hwmodels.accelerator import VIEWS
+from hwmodels.accelerator import Nameplate
 from hwmodels.dataflow import PeArray
-from hwmodels.eyeriss import Extensions, Eyeriss, EyerissParameters, JouleCosts
+from hwmodels.eyeriss import Eyeriss
+from hwmodels.eyeriss_parameters import Extensions, EyerissParameters, JouleCosts
 from hwmodels.mapping import OBJECTIVES, POLICIES, LevelUnits
 from hwmodels.precision import MacEnergy
-from hwmodels.schema import Field, Schema, amount, one_of, size
-from hwmodels.sparsity import RunLengthCode, Skipping
+from hwmodels.schema import Field, Schema, amount, numbers, one_of, size
+from hwmodels.sections import NORMALISED, RUN_LENGTH_CODE, run_length_code
+from hwmodels.sparsity import Skipping
 
 SCHEMA: Schema = {
     "array": {
@@ -30,14 +32,7 @@ SCHEMA: Schema = {
         "psum_words_per_cycle": amount(1e-3, 1e6),
     },
     "clock": {"core_mhz": amount(1e-3, 1e5), "link_mb_per_s": amount(1e-3, 1e8)},
-    "energy_normalised": {
-        "mac_units": amount(),
-        "rf_units": amount(),
-        "noc_units": amount(),
-        "glb_units": amount(),
-        "dram_units": amount(),
-        "unit_pj": amount(1e-9, 1e9),
-    },
+    "energy_normalised": NORMALISED,
     "energy_joules": {
         "nonzero_mac_pj": amount(),
         "alu_fraction": amount(0.0, 1.0),
@@ -46,7 +41,7 @@ SCHEMA: Schema = {
         "dram_pj_per_bit": amount(),
     },
     "mac_energy": {"multiply_8x8_pj": amount(1e-9), "add_32b_pj": amount(), "guard_bits": Field("int", 0, 64)},
-    "run_length_code": {"run_bits": Field("int", 1, 16), "packing_overhead_ratio": amount(1.0, 64.0)},
+    "run_length_code": RUN_LENGTH_CODE,
     "extensions": {"gate_weights": Field("bool"), "compress_filters": Field("bool"), "pack_traffic": Field("bool")},
     "mapping": {
         "policy": one_of(*POLICIES),
@@ -68,9 +63,7 @@ SKIPPING_SCHEMA: Schema = {
 def conflicts(content: Mapping[str, Any]) -> list[str]:
     """Returns what is wrong between fields that are each sound."""
     capabilities, mapping = content["capabilities"], content["mapping"]
-    problems = capability_file.conflicts(capabilities)
-    if content["energy_view"] not in VIEWS:
-        problems.append(f"energy_view must be one of {', '.join(VIEWS)}, found {content['energy_view']!r}")
+    problems = []
     word_bits, packed = content["array"]["word_bits"], content["extensions"]["pack_traffic"]
     for key in ("weight_bits", "activation_bits"):
         if not packed and capabilities[key] != [word_bits]:
@@ -85,32 +78,26 @@ def conflicts(content: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def build(content: Mapping[str, Any], fingerprint: str) -> Eyeriss:
+def build(content: Mapping[str, Any], nameplate: Nameplate) -> Eyeriss:
     """Returns the accelerator of a checked file."""
-    return Eyeriss(
-        content["name"],
-        _parameters(content),
-        capabilities=capability_file.build(content["capabilities"]),
-        energy_view=content["energy_view"],
-        fingerprint=fingerprint,
-    )
+    return Eyeriss(nameplate, _parameters(content))
 
 
 def _parameters(content: Mapping[str, Any]) -> EyerissParameters:
     clock, mapping = content["clock"], content["mapping"]
-    units = _without_source(content["energy_normalised"])
+    units = {key.removesuffix("_units"): value for key, value in numbers(content["energy_normalised"]).items()}
     unit_pj = units.pop("unit_pj")
     return EyerissParameters(
         array=_array(content),
         clock_mhz=float(clock["core_mhz"]),
         link_mb_per_s=float(clock["link_mb_per_s"]),
         images=mapping["images_count"],
-        units=LevelUnits(**{key.removesuffix("_units"): float(value) for key, value in units.items()}),
-        unit_pj=float(unit_pj),
-        joules=JouleCosts(**_without_source(content["energy_joules"])),
-        mac=MacEnergy(**_without_source(content["mac_energy"])),
-        code=RunLengthCode(**_without_source(content["run_length_code"])),
-        extensions=Extensions(**_without_source(content["extensions"])),
+        units=LevelUnits(**units),
+        unit_pj=unit_pj,
+        joules=JouleCosts(**numbers(content["energy_joules"])),
+        mac=_mac_energy(content["mac_energy"]),
+        code=run_length_code(content["run_length_code"]),
+        extensions=_extensions(content["extensions"]),
         policy=mapping["policy"],
         objective=mapping["objective"],
         row_words=mapping["row_words"],
@@ -144,5 +131,9 @@ def _array(content: Mapping[str, Any]) -> PeArray:
     )
 
 
-def _without_source(section: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in section.items() if key != "source"}
+def _mac_energy(section: Mapping[str, Any]) -> MacEnergy:
+    return MacEnergy(float(section["multiply_8x8_pj"]), float(section["add_32b_pj"]), section["guard_bits"])
+
+
+def _extensions(section: Mapping[str, Any]) -> Extensions:
+    return Extensions(section["gate_weights"], section["compress_filters"], section["pack_traffic"])

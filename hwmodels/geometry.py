@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plan.layer import Layer
+from plan.assignment import Assignment
+from plan.layer import Layer, Network
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -109,3 +110,56 @@ def group_shape(layer: Layer, rows_limit: int, columns_limit: int, images: int =
         images=images,
     )
     return shape, pieces
+
+
+@dataclass(frozen=True)
+class LayerShapes:
+    """What arrays that fold no kernels need of every layer, float64 (L,).
+
+    positions: P * Q; columns: Q; kernel: R * S; pixels: of one channel that are read; from_image: 1 where the network's own input
+    is read, which comes from DRAM as it is
+    """
+
+    groups: FloatArray
+    positions: FloatArray
+    columns: FloatArray
+    kernel: FloatArray
+    pixels: FloatArray
+    zero_in: FloatArray
+    zero_out: FloatArray
+    from_image: FloatArray
+
+
+def layer_shapes(network: Network, layers: Sequence[int]) -> LayerShapes:
+    """Returns the shapes of the layers at these positions of a network."""
+    picked = [network.layers[index] for index in layers]
+    shapes = [group_shape(layer, max(1, layer.R), max(1, layer.S))[0] for layer in picked]
+    image = network.layers[0].input_tensor
+    return LayerShapes(
+        groups=layer_column(picked, "groups"),
+        positions=layer_column(picked, "P") * layer_column(picked, "Q"),
+        columns=layer_column(picked, "Q"),
+        kernel=layer_column(picked, "R") * layer_column(picked, "S"),
+        pixels=np.array([shape.rows_read(shape.P) * shape.columns for shape in shapes], dtype=np.float64),
+        zero_in=layer_column(picked, "input_zero_fraction"),
+        zero_out=layer_column(picked, "output_zero_fraction"),
+        from_image=np.array([layer.input_tensor == image for layer in picked], dtype=np.float64),
+    )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Channels that plans leave, float64 (B, L): inputs and outputs in all, channels and filters per group."""
+
+    inputs: FloatArray
+    outputs: FloatArray
+    groups: FloatArray
+    channels: FloatArray
+    filters: FloatArray
+
+
+def kept_channels(groups: FloatArray, assignment: Assignment) -> Kept:
+    """Returns what is left of layers with so many groups, (L,)."""
+    inputs, outputs = assignment.kept_inputs.astype(np.float64), assignment.kept_outputs.astype(np.float64)
+    left = effective_groups(groups, inputs, outputs)
+    return Kept(inputs, outputs, left, channels=inputs / left, filters=outputs / left)

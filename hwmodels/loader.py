@@ -11,8 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hwmodels import eyeriss_file, lut_file, scnn_file, simd_file, systolic_file
-from hwmodels.accelerator import Accelerator
+from hwmodels import capability_file, eyeriss_file, lut_file, scnn_file, simd_file, systolic_file
+from hwmodels.accelerator import Accelerator, Nameplate
 from hwmodels.schema import Lines, Schema, problems_of
 from plan.errors import FileFormatError, MissingFileError, UnknownNameError
 from plan.registry import Registry, close_names
@@ -25,28 +25,33 @@ def nothing_attached(content: Mapping[str, Any], _: Path) -> Mapping[str, Any]:
     return content
 
 
+def no_conflicts(_: Mapping[str, Any]) -> list[str]:
+    """Returns no problem: the sections of such a file cannot contradict each other."""
+    return []
+
+
 @dataclass(frozen=True)
 class Model:
-    """A kind of hardware: what its file holds, what else must agree, and how the accelerator is built from it.
+    """A kind of hardware: what its file holds, how the accelerator is built from it, and what else must agree.
 
     `attach` adds what a file names in its folder, so that it enters the fingerprint.
     """
 
     schema: Schema
-    conflicts: Callable[[Mapping[str, Any]], list[str]]
-    build: Callable[[Mapping[str, Any], str], Accelerator]
+    build: Callable[[Mapping[str, Any], Nameplate], Accelerator]
+    conflicts: Callable[[Mapping[str, Any]], list[str]] = no_conflicts
     attach: Callable[[Mapping[str, Any], Path], Mapping[str, Any]] = nothing_attached
 
 
 MODELS: Registry[Model] = Registry("hardware model")
-MODELS.register("row_stationary", Model(eyeriss_file.SCHEMA, eyeriss_file.conflicts, eyeriss_file.build))
+MODELS.register("row_stationary", Model(eyeriss_file.SCHEMA, eyeriss_file.build, eyeriss_file.conflicts))
 MODELS.register(
-    "sparse_row_stationary", Model(eyeriss_file.SKIPPING_SCHEMA, eyeriss_file.conflicts, eyeriss_file.build)
+    "sparse_row_stationary", Model(eyeriss_file.SKIPPING_SCHEMA, eyeriss_file.build, eyeriss_file.conflicts)
 )
-MODELS.register("systolic", Model(systolic_file.SCHEMA, systolic_file.conflicts, systolic_file.build))
-MODELS.register("lut", Model(lut_file.SCHEMA, lut_file.conflicts, lut_file.build, lut_file.attach))
-MODELS.register("simd", Model(simd_file.SCHEMA, simd_file.conflicts, simd_file.build))
-MODELS.register("cartesian_product", Model(scnn_file.SCHEMA, scnn_file.conflicts, scnn_file.build))
+MODELS.register("systolic", Model(systolic_file.SCHEMA, systolic_file.build, systolic_file.conflicts))
+MODELS.register("lut", Model(lut_file.SCHEMA, lut_file.build, attach=lut_file.attach))
+MODELS.register("simd", Model(simd_file.SCHEMA, simd_file.build, simd_file.conflicts))
+MODELS.register("cartesian_product", Model(scnn_file.SCHEMA, scnn_file.build, scnn_file.conflicts))
 
 
 def preset_names() -> list[str]:
@@ -107,11 +112,21 @@ def parse(text: str, path: str) -> Accelerator:
     if not isinstance(kind, str) or kind not in MODELS:
         raise FileFormatError(path, [f"'model' must be one of {', '.join(MODELS.names())}; found {kind!r}"])
     model = MODELS.get(kind)
-    problems = problems_of(content, model.schema, Lines(text)) or model.conflicts(content)
+    problems = _problems(content, model, Lines(text))
     if problems:
         raise FileFormatError(path, problems)
     whole = model.attach(content, Path(path).parent)
-    return model.build(whole, fingerprint(whole))
+    capabilities = capability_file.build(whole["capabilities"])
+    return model.build(whole, Nameplate(whole["name"], capabilities, whole["energy_view"], fingerprint(whole)))
+
+
+def _problems(content: Mapping[str, Any], model: Model, lines: Lines) -> list[str]:
+    """Returns every problem that can be told: contradictions between fields only where the fields are sound."""
+    problems = problems_of(content, model.schema, lines)
+    capabilities = content.get("capabilities")
+    if isinstance(capabilities, dict) and not any("[capabilities]" in problem for problem in problems):
+        problems += [lines.located(conflict) for conflict in capability_file.conflicts(capabilities)]
+    return problems or [lines.located(conflict) for conflict in model.conflicts(content)]
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:

@@ -14,10 +14,10 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from hwmodels.accelerator import Cost, FloatArray, check_view
+from hwmodels.accelerator import Cost, FloatArray, Named, Nameplate, check_view
 from hwmodels.assignments import check_shapes
+from hwmodels.bounds import Bounds
 from plan.assignment import Assignment
-from plan.capabilities import Capabilities
 from plan.errors import InvalidValueError
 from plan.layer import Layer, Network
 from plan.scheme import GRANULARITIES, STRUCTURED
@@ -44,25 +44,13 @@ class Grid:
     energy_uj: FloatArray
 
 
-class Lut:
+class Lut(Named):
     """Prices layers by a table of measurements. Version history: 1 (first)."""
 
-    def __init__(
-        self,
-        name: str,
-        grids: Mapping[Key, Grid],
-        *,
-        outside: str,
-        capabilities: Capabilities,
-        energy_view: str,
-        fingerprint: str,
-    ) -> None:
-        self.name = name
+    def __init__(self, nameplate: Nameplate, grids: Mapping[Key, Grid], *, outside: str) -> None:
+        super().__init__(nameplate)
         self.grids = dict(grids)
         self.outside = outside
-        self.capabilities = capabilities
-        self.energy_view = energy_view
-        self.fingerprint = fingerprint
 
     def evaluate(
         self, network: Network, assignment: Assignment, layers: Sequence[int] | None = None, view: str | None = None
@@ -94,6 +82,10 @@ class Lut:
             size_bits=np.array(assignment.stored_bits, dtype=np.float64),
             clock_mhz=CLOCK_MHZ,
         )
+
+    def bounds(self, network: Network, assignment: Assignment) -> Bounds:
+        """Returns the measured latency: a table does not say what held the layer up."""
+        return Bounds({"measured": self.evaluate(network, assignment).latency_cycles}, None)
 
     def _layer(self, layer: Layer, kind: str, point: tuple[FloatArray, ...]) -> tuple[FloatArray, FloatArray]:
         """Returns latency (n,), ms, and energy (n,), uJ, of n plans of one layer."""

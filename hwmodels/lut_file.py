@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hwmodels import capability_file
-from hwmodels.accelerator import VIEWS
+from hwmodels.accelerator import Nameplate
 from hwmodels.lut import AXES, COSTS, KINDS, OUTSIDE, SHAPE, Grid, Key, Lut
 from hwmodels.schema import Field, Schema, one_of
 from plan.errors import FileFormatError, MissingFileError
@@ -25,14 +25,6 @@ SCHEMA: Schema = {
 COLUMNS = (*SHAPE, "granularity", *AXES, *COSTS)
 SHOWN_PROBLEMS = 20
 Row = dict[str, Any]
-
-
-def conflicts(content: Mapping[str, Any]) -> list[str]:
-    """Returns what is wrong between fields that are each sound."""
-    problems = capability_file.conflicts(content["capabilities"])
-    if content["energy_view"] not in VIEWS:
-        problems.append(f"energy_view must be one of {', '.join(VIEWS)}, found {content['energy_view']!r}")
-    return problems
 
 
 def attach(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -112,15 +104,12 @@ def _words(point: Sequence[float]) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in zip(AXES, point, strict=True))
 
 
-def build(content: Mapping[str, Any], fingerprint: str) -> Lut:
+def build(content: Mapping[str, Any], nameplate: Nameplate) -> Lut:
     """Returns the accelerator of a checked file with its rows attached."""
     return Lut(
-        content["name"],
+        nameplate,
         {key: _grid(members) for key, members in _by_key(content["table"]["rows"]).items()},
         outside=content["table"]["outside"],
-        capabilities=capability_file.build(content["capabilities"]),
-        energy_view=content["energy_view"],
-        fingerprint=fingerprint,
     )
 
 

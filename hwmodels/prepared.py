@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from hwmodels.assignments import check_shapes
+from plan.assignment import Assignment
 from plan.layer import Network
 
 Made = TypeVar("Made")
@@ -19,8 +21,17 @@ class PreparedNetworks(Generic[Made]):
         self._make = make
         self._kept: OrderedDict[tuple[int, tuple[int, ...]], tuple[Network, Made]] = OrderedDict()
 
-    def get(self, network: Network, layers: tuple[int, ...]) -> Made:
-        """Returns what `make` returned for these layers, making it on the first call."""
+    def get(self, network: Network, assignment: Assignment, layers: Sequence[int] | None = None) -> Made:
+        """Returns what `make` returned for these layers, all of them when None, making it on the first call.
+
+        Raises:
+            InvalidValueError: arrays of the assignment that are not (plans, layers).
+        """
+        chosen = tuple(range(len(network.layers))) if layers is None else tuple(layers)
+        check_shapes(assignment, len(chosen))
+        return self._remembered(network, chosen)
+
+    def _remembered(self, network: Network, layers: tuple[int, ...]) -> Made:
         key = (id(network), layers)
         if key in self._kept:
             self._kept.move_to_end(key)

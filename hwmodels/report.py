@@ -1,4 +1,4 @@
-"""Command: cost of every layer of a network on a hardware, split by memory level.
+"""Command: cost of every layer of a network on a hardware, split by memory level, and what bounds its latency.
 
 python -m hwmodels.report --net NET --hw HW [--bits 8] [--plan plan.json] [--csv F] [--plot F.png]
 """
@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from hwmodels.accelerator import LEVELS, VIEWS, Accelerator
+from hwmodels.accelerator import LEVELS, VIEWS, Accelerator, Cost, FloatArray
 from hwmodels.assignments import dense
-from hwmodels.cost_plot import write_plot
+from hwmodels.bounds import bounds_of
+from hwmodels.cost_plot import words, write_plot
 from hwmodels.layer_costs import LayerCost, layer_costs, write_csv
 from hwmodels.loader import load
 from hwmodels.mapping import OBJECTIVES
@@ -26,16 +27,21 @@ from plan.assignment import Assignment
 from plan.errors import EspalierError, InvalidValueError
 from plan.layer import Network
 
-FILE_WIDTH = 140
+FILE_WIDTH = 170
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is priced: a network and what became of its layers, in words too; notes tell what had to be replaced."""
+    """What is priced: a network and what became of its layers, in words too.
+
+    baseline: for a plan the dense network that its savings are against; notes tell what had to be replaced
+    """
 
     network: Network
     assignment: Assignment
     words: str
+    baseline: Assignment | None = None
+    baseline_bits: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -47,21 +53,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subject = _subject(options, accelerator)
         view = options.view or accelerator.energy_view
         costs = {each: accelerator.evaluate(subject.network, subject.assignment, view=each) for each in VIEWS}
-        rows = layer_costs(subject.network, costs[view])
+        bounds = bounds_of(accelerator, subject.network, subject.assignment)
+        rows = layer_costs(subject.network, costs[view], bounds)
         title = f"{subject.network.name} on {accelerator.name}, {subject.words}, {view} energy, one image"
         if options.csv:
             write_csv(Path(options.csv), rows)
         if options.plot:
-            write_plot(Path(options.plot), title, rows[:-1])
+            bandwidth = bounds.roofline.dram_bytes_per_cycle if bounds.roofline else None
+            write_plot(Path(options.plot), title, rows[:-1], bandwidth)
+        closing = _closing(accelerator, subject, costs)
     except EspalierError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     _print_table(Console(width=None if sys.stdout.isatty() else FILE_WIDTH), title, rows)
-    totals = " and ".join(f"{cost.energy_uj[0]:.5g} uJ in the {each} view" for each, cost in costs.items())
-    sys.stdout.write(f"energy of all layers: {totals}\n")
-    for note in subject.notes:
-        sys.stdout.write(f"{note}\n")
+    sys.stdout.writelines(f"{line}\n" for line in closing)
     return 0
+
+
+def _closing(accelerator: Accelerator, subject: Subject, costs: Mapping[str, Cost]) -> list[str]:
+    """Returns the lines under the table: energy in both views, what a plan saves in each, and what was replaced."""
+    totals = " and ".join(f"{cost.energy_uj[0]:.5g} uJ in the {view} view" for view, cost in costs.items())
+    lines = [f"energy of all layers: {totals}"]
+    if subject.baseline is not None:
+        dense_costs = {view: accelerator.evaluate(subject.network, subject.baseline, view=view) for view in VIEWS}
+        saved = {f"energy ({view} view)": _saved(costs[view].energy_uj, dense_costs[view].energy_uj) for view in VIEWS}
+        after, before = costs[VIEWS[0]], dense_costs[VIEWS[0]]
+        saved |= {"latency": _saved(after.latency_ms, before.latency_ms), "size": _saved(after.size_kb, before.size_kb)}
+        words = ", ".join(f"{name} {share}" for name, share in saved.items())
+        lines.append(f"saved against dense at {subject.baseline_bits} bits on {accelerator.name}: {words}")
+    return [*lines, *subject.notes]
+
+
+def _saved(after: FloatArray, before: FloatArray) -> str:
+    return f"{1.0 - after[0] / before[0]:.1%}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--input-size", type=int, default=224, help="height and width of the image (default 224)")
     parser.add_argument("--csv", help="also write the table to this file")
-    parser.add_argument("--plot", help="also draw energy by level and operand, and latency, to this .png")
+    parser.add_argument("--plot", help="also draw energy by level and operand, latency, and the roofline to this .png")
     return parser
 
 
@@ -100,8 +124,14 @@ def _planned(options: argparse.Namespace, accelerator: Accelerator) -> Subject:
     moved = transfer(
         network, document.schemes_of(content), accelerator.capabilities, content["baseline"]["weight_bits"]
     )
-    assignment = moved.space.resolve(moved.choice[None])
-    return Subject(network, assignment, f"plan {options.plan}", tuple(str(masked) for masked in moved.masked))
+    return Subject(
+        network,
+        moved.space.resolve(moved.choice[None]),
+        f"plan {options.plan}",
+        baseline=moved.space.resolve(moved.space.baseline[None]),
+        baseline_bits=moved.space.baseline_bits,
+        notes=tuple(str(masked) for masked in moved.masked),
+    )
 
 
 def _bits(accelerator: Accelerator, asked: int | None) -> int:
@@ -126,17 +156,18 @@ def _trace(net: str, pixels: int) -> Network:
 
 def _print_table(console: Console, title: str, rows: Sequence[LayerCost]) -> None:
     table = Table(title=title)
-    headings = ("layer", "uJ", *LEVELS, "ms", "bound by", "kB")
+    headings = ("layer", "uJ", *LEVELS, "ms", "bound by", "of peak", "MAC/byte", "kB")
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("layer", "bound by") else "right")
     for row in rows:
-        levels = [f"{row.level_uj[level]:.4g}" for level in LEVELS]
+        ratios = (f"{row.work.utilisation:.0%}", f"{row.work.macs_per_byte:.3g}") if row.work else ("", "")
         table.add_row(
             row.name,
             f"{row.energy_uj:.5g}",
-            *levels,
+            *(f"{row.level_uj[level]:.4g}" for level in LEVELS),
             f"{row.latency_ms:.4g}",
-            row.bound_by,
+            f"{words(row.bound_by)} {row.limit_ms[row.bound_by] / row.latency_ms:.0%}",
+            *ratios,
             f"{row.size_kb:.5g}",
         )
     console.print(table)

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hwmodels.accelerator import VIEWS
+
 Section = Mapping[str, "Field"]
 Schema = Mapping[str, Section]
 
@@ -45,6 +47,11 @@ def one_of(*choices: str) -> Field:
     return Field("text", choices=choices)
 
 
+def numbers(section: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the numbers of a checked section that holds nothing else beside its source."""
+    return {key: float(value) for key, value in section.items() if key != "source"}
+
+
 @dataclass(frozen=True)
 class Lines:
     """Where sections and keys stand in a file's text, for messages."""
@@ -62,6 +69,11 @@ class Lines:
             if current == section and found:
                 return f"line {number}: "
         return ""
+
+    def located(self, problem: str) -> str:
+        """Returns a problem behind the line of the field that it names first, as `[section] key`."""
+        named = re.match(r"\[(\w+)\] (\w+)", problem)
+        return (self.at(*named.groups()) if named else "") + problem
 
 
 def problems_of(content: Mapping[str, Any], schema: Schema, lines: Lines) -> list[str]:
@@ -87,6 +99,8 @@ def _top_level_problems(content: Mapping[str, Any], lines: Lines) -> list[str]:
         value = content.get(key)
         if not isinstance(value, str) or not value.strip():
             problems.append(f"{lines.at('', key)}'{key}' must be a non-empty text, found {value!r}")
+        elif key == "energy_view" and value not in VIEWS:
+            problems.append(f"{lines.at('', key)}'{key}' must be one of {', '.join(VIEWS)}, found {value!r}")
     return problems
 
 

@@ -16,16 +16,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwmodels.accelerator import Cost, FloatArray, check_view
-from hwmodels.assignments import check_shapes
-from hwmodels.geometry import effective_groups, group_shape, layer_column
+from hwmodels.accelerator import Cost, FloatArray, Named, Nameplate, check_view
+from hwmodels.bounds import Bounds, Roofline
+from hwmodels.geometry import Kept, LayerShapes, kept_channels, layer_column, layer_shapes
 from hwmodels.prepared import PreparedNetworks
 from hwmodels.sparsity import RunLengthCode, coded_bits
+from hwmodels.timing import Timing, latency_parts, limits
+from hwmodels.traffic import Parts, dram_bits
 from plan.assignment import Assignment
-from plan.capabilities import Capabilities
 from plan.layer import Network
-
-Parts = dict[tuple[str, str], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -64,41 +63,29 @@ class ScnnParameters:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What of a network does not depend on a plan, float64 (L,)."""
+    """What of a network does not depend on a plan: its shapes, and (L,) positions of a tile and filters of a group."""
 
-    groups: FloatArray
-    positions: FloatArray
+    shapes: LayerShapes
     tile: FloatArray
-    kernel: FloatArray
-    pixels: FloatArray
     filters_per_group: FloatArray
-    zero_in: FloatArray
-    zero_out: FloatArray
-    from_dram: FloatArray
 
 
 @dataclass(frozen=True)
 class Work:
-    """Channels and filters left per convolution group, groups of filters, and products of nonzeros, (B, L)."""
+    """What is left of the channels, groups of filters, products of nonzeros, and bits moved, (B, L)."""
 
-    conv_groups: FloatArray
-    channels: FloatArray
-    filters: FloatArray
+    left: Kept
     filter_groups: FloatArray
     products: FloatArray
+    bits: Parts
 
 
-class Scnn:
+class Scnn(Named):
     """Prices layers on an array of Cartesian products. Version history: 1 (first)."""
 
-    def __init__(
-        self, name: str, parameters: ScnnParameters, *, capabilities: Capabilities, energy_view: str, fingerprint: str
-    ) -> None:
-        self.name = name
+    def __init__(self, nameplate: Nameplate, parameters: ScnnParameters) -> None:
+        super().__init__(nameplate)
         self.parameters = parameters
-        self.capabilities = capabilities
-        self.energy_view = energy_view
-        self.fingerprint = fingerprint
         self._prepared = PreparedNetworks(self._prepare)
 
     def evaluate(
@@ -106,98 +93,104 @@ class Scnn:
     ) -> Cost:
         """Returns the cost of the given layers per image; see `hwmodels.accelerator.Accelerator`."""
         view = check_view(view or self.energy_view)
-        chosen = tuple(range(len(network.layers))) if layers is None else tuple(layers)
-        check_shapes(assignment, len(chosen))
-        prepared = self._prepared.get(network, chosen)
+        prepared = self._prepared.get(network, assignment, layers)
         work = self._work(prepared, assignment)
-        bits = self._traffic_bits(prepared, work, assignment)
-        latency = self._latency(prepared, work, assignment, bits)
+        latency = latency_parts(self._timing(prepared, work, assignment))
         costs = self.parameters.normalised if view == "normalised" else self.parameters.joules
         return Cost(
-            energy_parts_pj=self._energy(costs, work, bits, latency),
+            energy_parts_pj=self._energy(costs, work, latency),
             latency_parts_cycles=latency,
             size_bits=np.array(assignment.stored_bits, dtype=np.float64),
             clock_mhz=self.parameters.clock_mhz,
         )
 
+    def bounds(self, network: Network, assignment: Assignment) -> Bounds:
+        """Returns what holds every layer up; see `hwmodels.bounds.Explained`."""
+        parameters, prepared = self.parameters, self._prepared.get(network, assignment)
+        work = self._work(prepared, assignment)
+        roofline = Roofline(
+            macs=work.products,
+            dram_bytes=dram_bits(work.bits) / 8.0,
+            peak_macs_per_cycle=float(
+                parameters.rows * parameters.columns * parameters.weight_lanes * parameters.input_lanes
+            ),
+            dram_bytes_per_cycle=parameters.dram_bits_per_cycle / 8.0,
+        )
+        return Bounds(limits(self._timing(prepared, work, assignment)), roofline)
+
     def _prepare(self, network: Network, layers: tuple[int, ...]) -> Prepared:
         parameters, picked = self.parameters, [network.layers[index] for index in layers]
-        shapes = [group_shape(layer, max(1, layer.R), max(1, layer.S))[0] for layer in picked]
         rows = np.ceil(layer_column(picked, "P") / parameters.rows)
         columns = np.ceil(layer_column(picked, "Q") / parameters.columns)
         halo = (rows + layer_column(picked, "R") - 1.0) * (columns + layer_column(picked, "S") - 1.0)
-        image = network.layers[0].input_tensor
         return Prepared(
-            groups=layer_column(picked, "groups"),
-            positions=layer_column(picked, "P") * layer_column(picked, "Q"),
+            shapes=layer_shapes(network, layers),
             tile=rows * columns,
-            kernel=layer_column(picked, "R") * layer_column(picked, "S"),
-            pixels=np.array([shape.rows_read(shape.P) * shape.columns for shape in shapes], dtype=np.float64),
             filters_per_group=np.maximum(1.0, np.floor(parameters.accumulator_entries / halo)),
-            zero_in=layer_column(picked, "input_zero_fraction"),
-            zero_out=layer_column(picked, "output_zero_fraction"),
-            from_dram=np.array([layer.input_tensor == image for layer in picked], dtype=np.float64),
         )
 
     def _work(self, prepared: Prepared, assignment: Assignment) -> Work:
-        inputs, outputs = assignment.kept_inputs.astype(np.float64), assignment.kept_outputs.astype(np.float64)
-        groups = np.asarray(effective_groups(prepared.groups, inputs, outputs), dtype=np.float64)
-        channels, filters = inputs / groups, outputs / groups
-        macs = outputs * channels * prepared.kernel * prepared.positions
+        shapes, left = prepared.shapes, kept_channels(prepared.shapes.groups, assignment)
+        macs = left.outputs * left.channels * shapes.kernel * shapes.positions
+        filter_groups = np.ceil(left.filters / prepared.filters_per_group)
+        products = macs * assignment.weight_density * (1.0 - shapes.zero_in)
         return Work(
-            conv_groups=groups,
-            channels=channels,
-            filters=filters,
-            filter_groups=np.ceil(filters / prepared.filters_per_group),
-            products=macs * assignment.weight_density * (1.0 - prepared.zero_in),
+            left, filter_groups, products, self._traffic_bits(shapes, left, filter_groups, products, assignment)
         )
 
-    def _traffic_bits(self, prepared: Prepared, work: Work, assignment: Assignment) -> Parts:
+    def _traffic_bits(
+        self, shapes: LayerShapes, left: Kept, filter_groups: FloatArray, products: FloatArray, assignment: Assignment
+    ) -> Parts:
         """Returns bits per (level, operand): glb is the activation memory, rf the vector registers and accumulators.
 
         Feature maps are run-length coded everywhere; they go to DRAM when input and output do not fit together.
         """
         parameters, stored = self.parameters, assignment.stored_bits
         weight_bits, input_bits = (bits.astype(np.float64) for bits in (assignment.weight_bits, assignment.input_bits))
-        inputs = assignment.kept_inputs * prepared.pixels * coded_bits(parameters.code, prepared.zero_in, input_bits)
-        output_bits = coded_bits(parameters.code, prepared.zero_out, assignment.output_bits.astype(np.float64))
-        outputs = work.conv_groups * work.filters * prepared.positions * output_bits
+        inputs = left.inputs * shapes.pixels * coded_bits(parameters.code, shapes.zero_in, input_bits)
+        output_bits = coded_bits(parameters.code, shapes.zero_out, assignment.output_bits.astype(np.float64))
+        outputs = left.outputs * shapes.positions * output_bits
         spilled = (inputs + outputs > parameters.activation_bits).astype(np.float64)
         return {
             ("dram", "weights"): np.array(stored, dtype=np.float64),
-            ("dram", "inputs"): inputs * np.maximum(spilled, prepared.from_dram),
+            ("dram", "inputs"): inputs * np.maximum(spilled, shapes.from_image),
             ("dram", "outputs"): outputs * spilled,
-            ("glb", "inputs"): inputs * work.filter_groups,
+            ("glb", "inputs"): inputs * filter_groups,
             ("glb", "outputs"): outputs,
             ("noc", "weights"): stored * float(parameters.rows * parameters.columns),
-            ("rf", "weights"): work.products / parameters.input_lanes * weight_bits,
-            ("rf", "inputs"): work.products / parameters.weight_lanes * input_bits,
-            ("rf", "outputs"): work.products * (2.0 * parameters.accumulator_bits),
+            ("rf", "weights"): products / parameters.input_lanes * weight_bits,
+            ("rf", "inputs"): products / parameters.weight_lanes * input_bits,
+            ("rf", "outputs"): products * (2.0 * parameters.accumulator_bits),
         }
 
-    def _latency(self, prepared: Prepared, work: Work, assignment: Assignment, bits: Parts) -> dict[str, FloatArray]:
-        """Returns the cycles of the element with most nonzero inputs, and what DRAM takes longer."""
-        parameters, nonzero = self.parameters, 1.0 - prepared.zero_in
-        filters = np.minimum(work.filters, prepared.filters_per_group)
-        weights = vectors(parameters.weight_lanes, filters * prepared.kernel, assignment.weight_density)
-        spread = np.sqrt(prepared.tile * nonzero * (1.0 - nonzero) / work.channels) * (nonzero < 1.0)
+    def _timing(self, prepared: Prepared, work: Work, assignment: Assignment) -> Timing:
+        """Returns the cycles of the element with most nonzero inputs, and DRAM that hides behind them."""
+        parameters, nonzero, left = self.parameters, 1.0 - prepared.shapes.zero_in, work.left
+        filters = np.minimum(left.filters, prepared.filters_per_group)
+        weights = vectors(parameters.weight_lanes, filters * prepared.shapes.kernel, assignment.weight_density)
+        spread = np.sqrt(prepared.tile * nonzero * (1.0 - nonzero) / left.channels) * (nonzero < 1.0)
         most = 2.0 * np.log(parameters.rows * parameters.columns)
         inputs = (
             vectors(parameters.input_lanes, prepared.tile, nonzero) + np.sqrt(most) * spread / parameters.input_lanes
         )
         inputs = np.minimum(inputs, np.ceil(prepared.tile / parameters.input_lanes))
-        compute = work.conv_groups * work.filter_groups * work.channels * weights * inputs
-        dram = sum(moved for (level, _), moved in bits.items() if level == "dram") / parameters.dram_bits_per_cycle
-        return {"compute": compute, "load": np.zeros_like(compute), "stall": np.maximum(dram - compute, 0.0)}
+        compute = left.groups * work.filter_groups * left.channels * weights * inputs
+        return Timing(
+            compute=compute,
+            waiting=np.zeros_like(compute),
+            beside={},
+            around={},
+            dram_hidden=dram_bits(work.bits) / parameters.dram_bits_per_cycle,
+        )
 
-    def _energy(self, costs: LevelCosts, work: Work, bits: Parts, latency: dict[str, FloatArray]) -> Parts:
+    def _energy(self, costs: LevelCosts, work: Work, latency: dict[str, FloatArray]) -> Parts:
         per_bit = {
             "rf": costs.rf_pj_per_bit,
             "noc": costs.noc_pj_per_bit,
             "glb": costs.glb_pj_per_bit,
             "dram": costs.dram_pj_per_bit,
         }
-        parts = {place: moved * per_bit[place[0]] for place, moved in bits.items()}
+        parts = {place: moved * per_bit[place[0]] for place, moved in work.bits.items()}
         parts["mac", "none"] = work.products * costs.mac_pj
         cycles = latency["compute"] + latency["load"] + latency["stall"]
         parts["static", "none"] = cycles * (costs.static_mw / self.parameters.clock_mhz * 1e3)

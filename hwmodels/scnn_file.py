@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hwmodels import capability_file
-from hwmodels.accelerator import VIEWS
-from hwmodels.schema import Field, Schema, amount, size
+from hwmodels.accelerator import Nameplate
+from hwmodels.schema import Field, Schema, amount, numbers, size
 from hwmodels.scnn import LevelCosts, Scnn, ScnnParameters
-from hwmodels.sparsity import RunLengthCode
+from hwmodels.sections import NORMALISED, RUN_LENGTH_CODE, run_length_code
 
 SCHEMA: Schema = {
     "array": {
@@ -23,14 +23,7 @@ SCHEMA: Schema = {
     },
     "buffer": {"activations_kb": amount(1e-3, 1e9)},
     "clock": {"core_mhz": amount(1e-3, 1e5), "dram_bits_per_cycle": amount(1e-3, 1e8)},
-    "energy_normalised": {
-        "mac_units": amount(),
-        "rf_units": amount(),
-        "noc_units": amount(),
-        "glb_units": amount(),
-        "dram_units": amount(),
-        "unit_pj": amount(1e-9, 1e9),
-    },
+    "energy_normalised": NORMALISED,
     "energy_joules": {
         "mac_pj": amount(1e-9),
         "rf_pj_per_bit": amount(),
@@ -39,7 +32,7 @@ SCHEMA: Schema = {
         "dram_pj_per_bit": amount(),
         "static_mw": amount(),
     },
-    "run_length_code": {"run_bits": Field("int", 1, 16), "packing_overhead_ratio": amount(1.0, 64.0)},
+    "run_length_code": RUN_LENGTH_CODE,
     "capabilities": capability_file.SECTION,
 }
 
@@ -47,9 +40,7 @@ SCHEMA: Schema = {
 def conflicts(content: Mapping[str, Any]) -> list[str]:
     """Returns what is wrong between fields that are each sound."""
     capabilities, word_bits = content["capabilities"], content["array"]["word_bits"]
-    problems = capability_file.conflicts(capabilities)
-    if content["energy_view"] not in VIEWS:
-        problems.append(f"energy_view must be one of {', '.join(VIEWS)}, found {content['energy_view']!r}")
+    problems = []
     units = content["energy_normalised"]
     if not any(units[key] for key in units if key.endswith("_units")):
         problems.append("[energy_normalised] at least one of the units must be above 0")
@@ -59,7 +50,7 @@ def conflicts(content: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def build(content: Mapping[str, Any], fingerprint: str) -> Scnn:
+def build(content: Mapping[str, Any], nameplate: Nameplate) -> Scnn:
     """Returns the accelerator of a checked file."""
     array, clock = content["array"], content["clock"]
     parameters = ScnnParameters(
@@ -72,17 +63,11 @@ def build(content: Mapping[str, Any], fingerprint: str) -> Scnn:
         activation_bits=float(content["buffer"]["activations_kb"]) * 8192.0,
         clock_mhz=float(clock["core_mhz"]),
         dram_bits_per_cycle=float(clock["dram_bits_per_cycle"]),
-        code=RunLengthCode(**_without_source(content["run_length_code"])),
+        code=run_length_code(content["run_length_code"]),
         normalised=_normalised(content["energy_normalised"], float(array["word_bits"])),
-        joules=LevelCosts(**{key: float(value) for key, value in _without_source(content["energy_joules"]).items()}),
+        joules=LevelCosts(**numbers(content["energy_joules"])),
     )
-    return Scnn(
-        content["name"],
-        parameters,
-        capabilities=capability_file.build(content["capabilities"]),
-        energy_view=content["energy_view"],
-        fingerprint=fingerprint,
-    )
+    return Scnn(nameplate, parameters)
 
 
 def _normalised(section: Mapping[str, Any], word_bits: float) -> LevelCosts:
@@ -91,7 +76,3 @@ def _normalised(section: Mapping[str, Any], word_bits: float) -> LevelCosts:
     levels = ("rf", "noc", "glb", "dram")
     per_bit = {f"{level}_pj_per_bit": float(section[f"{level}_units"]) * unit / word_bits for level in levels}
     return LevelCosts(mac_pj=float(section["mac_units"]) * unit, static_mw=0.0, **per_bit)
-
-
-def _without_source(section: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in section.items() if key != "source"}

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwmodels.accelerator import Cost, FloatArray, check_view
-from hwmodels.assignments import check_shapes
-from hwmodels.geometry import effective_groups, group_shape, layer_column
+from hwmodels.accelerator import Cost, FloatArray, Named, Nameplate, check_view
+from hwmodels.bounds import Bounds, Roofline
+from hwmodels.geometry import Kept, LayerShapes, kept_channels, layer_shapes
 from hwmodels.prepared import PreparedNetworks
+from hwmodels.timing import Timing, latency_parts, limits
+from hwmodels.traffic import Parts, dram_bits
 from plan.assignment import Assignment
-from plan.capabilities import Capabilities
 from plan.layer import Network
 from plan.patterns import INDEX_BITS
 from plan.scheme import GRANULARITIES, Pattern
@@ -29,7 +30,6 @@ from plan.scheme import GRANULARITIES, Pattern
 PATTERN = list(GRANULARITIES).index(Pattern.kind)
 CLOCK_MHZ = 1000.0
 """Times are counted in ns."""
-Parts = dict[tuple[str, str], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -63,80 +63,81 @@ class SimdCosts:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What of a network does not depend on a plan, float64 (L,)."""
+class Work:
+    """What a batch of plans asks of the core, (B, L): ns of computing, MACs done without padding, and DRAM bits."""
 
-    groups: FloatArray
-    positions: FloatArray
-    kernel: FloatArray
-    columns: FloatArray
-    pixels: FloatArray
+    compute_ns: FloatArray
+    macs: FloatArray
+    bits: Parts
 
 
-class Simd:
+class Simd(Named):
     """Prices layers on one core. Version history: 1 (first)."""
 
-    def __init__(
-        self,
-        name: str,
-        rates: Rates,
-        costs: dict[str, SimdCosts],
-        *,
-        capabilities: Capabilities,
-        energy_view: str,
-        fingerprint: str,
-    ) -> None:
-        self.name = name
+    def __init__(self, nameplate: Nameplate, rates: Rates, costs: dict[str, SimdCosts]) -> None:
+        super().__init__(nameplate)
         self.rates = rates
         self.costs = costs
-        self.capabilities = capabilities
-        self.energy_view = energy_view
-        self.fingerprint = fingerprint
-        self._prepared = PreparedNetworks(_prepare)
+        self._prepared = PreparedNetworks(layer_shapes)
 
     def evaluate(
         self, network: Network, assignment: Assignment, layers: Sequence[int] | None = None, view: str | None = None
     ) -> Cost:
         """Returns the cost of the given layers per image; see `hwmodels.accelerator.Accelerator`."""
         view = check_view(view or self.energy_view)
-        chosen = tuple(range(len(network.layers))) if layers is None else tuple(layers)
-        check_shapes(assignment, len(chosen))
-        prepared = self._prepared.get(network, chosen)
-        inputs, outputs = assignment.kept_inputs.astype(np.float64), assignment.kept_outputs.astype(np.float64)
-        groups = np.asarray(effective_groups(prepared.groups, inputs, outputs), dtype=np.float64)
-        weights = outputs * (inputs / groups) * prepared.kernel
-        compute, macs = self._compute(prepared, assignment, weights, outputs / groups)
-        bits = {
-            ("dram", "weights"): np.array(assignment.stored_bits, dtype=np.float64),
-            ("dram", "inputs"): inputs * prepared.pixels * assignment.input_bits,
-            ("dram", "outputs"): outputs * prepared.positions * assignment.output_bits,
-        }
-        memory = sum(bits.values()) / self.rates.dram_bits_per_ns
-        latency = {
-            "compute": compute,
-            "load": np.full_like(compute, self.rates.layer_ns),
-            "stall": np.maximum(memory - compute, 0.0),
-        }
+        work = self._work(self._prepared.get(network, assignment, layers), assignment)
+        latency = latency_parts(self._timing(work))
+        time_ns = latency["compute"] + latency["load"] + latency["stall"]
         return Cost(
-            energy_parts_pj=_energy(self.costs[view], bits, macs, compute + latency["load"] + latency["stall"]),
+            energy_parts_pj=_energy(self.costs[view], work.bits, work.macs, time_ns),
             latency_parts_cycles=latency,
             size_bits=np.array(assignment.stored_bits, dtype=np.float64),
             clock_mhz=CLOCK_MHZ,
         )
 
-    def _compute(
-        self, prepared: Prepared, assignment: Assignment, weights: FloatArray, filters: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
+    def bounds(self, network: Network, assignment: Assignment) -> Bounds:
+        """Returns what holds every layer up; see `hwmodels.bounds.Explained`."""
+        work = self._work(self._prepared.get(network, assignment), assignment)
+        roofline = Roofline(
+            macs=work.macs,
+            dram_bytes=dram_bits(work.bits) / 8.0,
+            peak_macs_per_cycle=max(self.rates.dense_macs_per_ns, self.rates.block_macs_per_ns),
+            dram_bytes_per_cycle=self.rates.dram_bits_per_ns / 8.0,
+        )
+        return Bounds(limits(self._timing(work)), roofline)
+
+    def _work(self, shapes: LayerShapes, assignment: Assignment) -> Work:
+        left = kept_channels(shapes.groups, assignment)
+        compute_ns, macs = self._compute(shapes, assignment, left)
+        bits = {
+            ("dram", "weights"): np.array(assignment.stored_bits, dtype=np.float64),
+            ("dram", "inputs"): left.inputs * shapes.pixels * assignment.input_bits,
+            ("dram", "outputs"): left.outputs * shapes.positions * assignment.output_bits,
+        }
+        return Work(compute_ns, macs, bits)
+
+    def _timing(self, work: Work) -> Timing:
+        """Returns computing beside memory, and the constant of a layer around both."""
+        memory = dram_bits(work.bits) / self.rates.dram_bits_per_ns
+        return Timing(
+            compute=work.compute_ns,
+            waiting=np.maximum(memory - work.compute_ns, 0.0),
+            beside={"dram": memory},
+            around={"overhead": np.full_like(work.compute_ns, self.rates.layer_ns)},
+        )
+
+    def _compute(self, shapes: LayerShapes, assignment: Assignment, left: Kept) -> tuple[FloatArray, FloatArray]:
         """Returns ns of computing, and the MACs that are done, padding left out."""
         rates, vector = self.rates, float(self.rates.vector_filters)
-        macs = weights * prepared.positions
-        dense = macs * padding(filters, vector) / rates.dense_macs_per_ns
+        weights = left.outputs * left.channels * shapes.kernel
+        macs = weights * shapes.positions
+        dense = macs * padding(left.filters, vector) / rates.dense_macs_per_ns
         blocks = np.maximum(assignment.index_bits, 1.0)
         kept_macs = macs * assignment.weight_density
         lanes = padding(np.maximum(weights / blocks, 1.0), vector)
-        index_ns = rates.block_ns + prepared.positions * rates.gather_ns
+        index_ns = rates.block_ns + shapes.positions * rates.gather_ns
         sparse = kept_macs * lanes / rates.block_macs_per_ns + blocks * assignment.weight_density * index_ns
-        rows = kept_macs * padding(prepared.columns, vector) / rates.dense_macs_per_ns
+        rows = kept_macs * padding(shapes.columns, vector) / rates.dense_macs_per_ns
         patterned = rows + blocks / INDEX_BITS * rates.block_ns
         sparse = np.where(assignment.granularity == PATTERN, patterned, sparse)
         skips = (assignment.index_bits > 0.0) & (sparse < dense)
@@ -155,15 +156,3 @@ def _energy(costs: SimdCosts, bits: Parts, macs: FloatArray, time_ns: FloatArray
     parts["mac", "none"] = macs * costs.mac_pj
     parts["static", "none"] = time_ns * costs.static_mw
     return parts
-
-
-def _prepare(network: Network, layers: tuple[int, ...]) -> Prepared:
-    picked = [network.layers[index] for index in layers]
-    shapes = [group_shape(layer, max(1, layer.R), max(1, layer.S))[0] for layer in picked]
-    return Prepared(
-        groups=layer_column(picked, "groups"),
-        positions=layer_column(picked, "P") * layer_column(picked, "Q"),
-        columns=layer_column(picked, "Q"),
-        kernel=layer_column(picked, "R") * layer_column(picked, "S"),
-        pixels=np.array([shape.rows_read(shape.P) * shape.columns for shape in shapes], dtype=np.float64),
-    )

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hwmodels import capability_file
-from hwmodels.accelerator import VIEWS
-from hwmodels.schema import Field, Schema, amount, size
+from hwmodels.accelerator import Nameplate
+from hwmodels.schema import Field, Schema, amount, numbers, size
 from hwmodels.simd import Rates, Simd, SimdCosts
 from plan.scheme import BlockColumn, BlockPunched, Granularity, granularity_from_json
 
@@ -42,9 +42,7 @@ INDEXED = ("dense", "block", "pattern")
 def conflicts(content: Mapping[str, Any]) -> list[str]:
     """Returns what is wrong between fields that are each sound."""
     capabilities = content["capabilities"]
-    problems = capability_file.conflicts(capabilities)
-    if content["energy_view"] not in VIEWS:
-        problems.append(f"energy_view must be one of {', '.join(VIEWS)}, found {content['energy_view']!r}")
+    problems = []
     if not set(capabilities["storage_formats"]) <= set(INDEXED):
         problems.append(f"[capabilities] storage_formats must be among {list(INDEXED)}: other indices skip nothing")
     return problems or _block_problems(capabilities)
@@ -66,30 +64,19 @@ def _priceable(granularity: Granularity) -> bool:
     return isinstance(granularity, BlockColumn) or granularity.kind not in ("kernel", "block-row")
 
 
-def build(content: Mapping[str, Any], fingerprint: str) -> Simd:
+def build(content: Mapping[str, Any], nameplate: Nameplate) -> Simd:
     """Returns the accelerator of a checked file."""
-    rates, units = content["rates"], content["energy_normalised"]
-    joules = {key: float(value) for key, value in content["energy_joules"].items() if key != "source"}
-    per_bit = float(units["unit_pj"]) / float(units["word_bits"])
+    units, rates = numbers(content["energy_normalised"]), numbers(content["rates"])
+    per_bit = units["unit_pj"] / units["word_bits"]
     normalised = SimdCosts(
-        mac_pj=float(units["mac_units"]) * float(units["unit_pj"]),
-        cache_pj_per_bit=float(units["cache_units"]) * per_bit,
-        dram_pj_per_bit=float(units["dram_units"]) * per_bit,
+        mac_pj=units["mac_units"] * units["unit_pj"],
+        cache_pj_per_bit=units["cache_units"] * per_bit,
+        dram_pj_per_bit=units["dram_units"] * per_bit,
         static_mw=0.0,
     )
+    vector_filters = int(rates.pop("vector_filters_count"))
     return Simd(
-        content["name"],
-        Rates(
-            dense_macs_per_ns=float(rates["dense_macs_per_ns"]),
-            block_macs_per_ns=float(rates["block_macs_per_ns"]),
-            vector_filters=rates["vector_filters_count"],
-            block_ns=float(rates["block_ns"]),
-            gather_ns=float(rates["gather_ns"]),
-            layer_ns=float(rates["layer_ns"]),
-            dram_bits_per_ns=float(rates["dram_bits_per_ns"]),
-        ),
-        {"normalised": normalised, "joules": SimdCosts(**joules)},
-        capabilities=capability_file.build(content["capabilities"]),
-        energy_view=content["energy_view"],
-        fingerprint=fingerprint,
+        nameplate,
+        Rates(vector_filters=vector_filters, **rates),
+        {"normalised": normalised, "joules": SimdCosts(**numbers(content["energy_joules"]))},
     )

@@ -32,9 +32,9 @@ def coded_bits(code: RunLengthCode, zero_fraction: FloatArray, value_bits: Float
     return np.asarray(np.minimum(value_bits, (value_bits + code.run_bits) * code.packing_overhead_ratio * pairs))
 
 
-def active_fraction(zero_fraction: FloatArray, weight_density: FloatArray) -> FloatArray:
+def active_fraction(nonzero_inputs: FloatArray, weight_density: FloatArray) -> FloatArray:
     """Returns the fraction of MACs with two nonzero operands, zeros placed independently; shapes broadcast."""
-    return (1.0 - zero_fraction) * weight_density
+    return nonzero_inputs * weight_density
 
 
 @dataclass(frozen=True)

@@ -16,19 +16,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwmodels.accelerator import Cost, FloatArray, check_view
-from hwmodels.assignments import check_shapes
-from hwmodels.geometry import effective_groups, group_shape, layer_column
+from hwmodels.accelerator import Cost, FloatArray, Named, Nameplate, check_view
+from hwmodels.bounds import Bounds, Roofline
+from hwmodels.geometry import LayerShapes, kept_channels, layer_shapes
 from hwmodels.prepared import PreparedNetworks
+from hwmodels.timing import Timing, latency_parts, limits
+from hwmodels.traffic import Parts, dram_bits
 from plan.assignment import Assignment, IntArray
-from plan.capabilities import Capabilities
 from plan.layer import Network
 from plan.scheme import GRANULARITIES
 
 DATAPATHS = ("fixed", "composable", "bit_serial")
 TILE_KIND = list(GRANULARITIES).index("block-punched")
 BRICK_BITS = 2
-Parts = dict[tuple[str, str], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,6 @@ class SystolicParameters:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What of a network does not depend on a plan, float64 (L,); pixels are those of one channel."""
-
-    groups: FloatArray
-    positions: FloatArray
-    kernel: FloatArray
-    pixels: FloatArray
-    zero_in: FloatArray
-
-
-@dataclass(frozen=True)
 class Work:
     """Tiles, MACs and words of a batch, (B, L); kept is the fraction of tiles that are not skipped."""
 
@@ -102,68 +91,66 @@ class Work:
     accumulated: FloatArray
 
 
-class Systolic:
+class Systolic(Named):
     """Prices layers on a weight-stationary array. Version history: 1 (first)."""
 
-    def __init__(
-        self,
-        name: str,
-        parameters: SystolicParameters,
-        *,
-        capabilities: Capabilities,
-        energy_view: str,
-        fingerprint: str,
-    ) -> None:
-        self.name = name
+    def __init__(self, nameplate: Nameplate, parameters: SystolicParameters) -> None:
+        super().__init__(nameplate)
         self.parameters = parameters
-        self.capabilities = capabilities
-        self.energy_view = energy_view
-        self.fingerprint = fingerprint
-        self._prepared = PreparedNetworks(_prepare)
+        self._prepared = PreparedNetworks(layer_shapes)
 
     def evaluate(
         self, network: Network, assignment: Assignment, layers: Sequence[int] | None = None, view: str | None = None
     ) -> Cost:
         """Returns the cost of the given layers per image; see `hwmodels.accelerator.Accelerator`."""
         view = check_view(view or self.energy_view)
-        chosen = tuple(range(len(network.layers))) if layers is None else tuple(layers)
-        check_shapes(assignment, len(chosen))
-        prepared = self._prepared.get(network, chosen)
-        work = self._work(prepared, assignment)
+        shapes = self._prepared.get(network, assignment, layers)
+        work = self._work(shapes, assignment)
         bits = self._traffic_bits(work, assignment)
-        latency = self._latency(prepared, work, assignment, bits)
-        active = work.macs * (1.0 - prepared.zero_in) * assignment.weight_density
+        latency = latency_parts(self._timing(shapes, work, assignment, bits))
+        active = work.macs * (1.0 - shapes.zero_in) * assignment.weight_density
         full_macs = active * self._steps_per_mac(assignment)
-        normalised = view == "normalised"
         return Cost(
             energy_parts_pj=self._normalised_pj(bits, full_macs)
-            if normalised
+            if view == "normalised"
             else self._joules_pj(bits, full_macs, latency["compute"] + latency["load"] + latency["stall"]),
             latency_parts_cycles=latency,
             size_bits=np.array(assignment.stored_bits, dtype=np.float64),
             clock_mhz=self.parameters.clock_mhz,
         )
 
-    def _work(self, prepared: Prepared, assignment: Assignment) -> Work:
+    def bounds(self, network: Network, assignment: Assignment) -> Bounds:
+        """Returns what holds every layer up; see `hwmodels.bounds.Explained`."""
+        shapes = self._prepared.get(network, assignment)
+        work = self._work(shapes, assignment)
+        bits = self._traffic_bits(work, assignment)
+        roofline = Roofline(
+            macs=work.macs * work.kept * self._steps_per_mac(assignment),
+            dram_bytes=dram_bits(bits) / 8.0,
+            peak_macs_per_cycle=float(self.parameters.rows * self.parameters.columns),
+            dram_bytes_per_cycle=self.parameters.dram_bits_per_cycle / 8.0,
+        )
+        return Bounds(limits(self._timing(shapes, work, assignment, bits)), roofline)
+
+    def _work(self, shapes: LayerShapes, assignment: Assignment) -> Work:
         """Returns tiles and words; tiles that are pruned away take their weights, inputs and sums with them."""
-        inputs, filters = assignment.kept_inputs.astype(np.float64), assignment.kept_outputs.astype(np.float64)
-        groups = effective_groups(prepared.groups, inputs, filters)
-        channels, filters = inputs / groups, filters / groups
-        depth = channels * prepared.kernel
-        row_tiles, column_tiles = np.ceil(depth / self.parameters.rows), np.ceil(filters / self.parameters.columns)
+        left = kept_channels(shapes.groups, assignment)
+        depth = left.channels * shapes.kernel
+        row_tiles = np.ceil(depth / self.parameters.rows)
+        column_tiles = np.ceil(left.filters / self.parameters.columns)
         kept = np.where(assignment.granularity == TILE_KIND, assignment.weight_density, 1.0)
-        aligned = np.ceil(channels / self.parameters.rows) * prepared.kernel * column_tiles * kept
+        aligned = np.ceil(left.channels / self.parameters.rows) * shapes.kernel * column_tiles * kept
         tiles = np.minimum(row_tiles * column_tiles, np.ceil(aligned - 1e-9))
         fraction = tiles / (row_tiles * column_tiles)
-        outputs = groups * filters * prepared.positions
+        outputs = left.outputs * shapes.positions
         return Work(
-            tiles=groups * tiles,
+            tiles=left.groups * tiles,
             kept=fraction,
             macs=outputs * depth,
-            weights=groups * filters * depth,
-            inputs=inputs * prepared.pixels,
+            weights=left.outputs * depth,
+            inputs=left.inputs * shapes.pixels,
             outputs=outputs,
-            streamed_inputs=groups * depth * prepared.positions * column_tiles * fraction,
+            streamed_inputs=left.groups * depth * shapes.positions * column_tiles * fraction,
             accumulated=outputs * np.maximum(2.0 * row_tiles * fraction - 1.0, 1.0),
         )
 
@@ -205,13 +192,17 @@ class Systolic:
             return inputs / full
         return brick_width(assignment.weight_bits) * brick_width(assignment.input_bits) / full**2
 
-    def _latency(self, prepared: Prepared, work: Work, assignment: Assignment, bits: Parts) -> dict[str, FloatArray]:
-        """Returns streaming, filling and draining, and what DRAM takes longer than both."""
+    def _timing(self, shapes: LayerShapes, work: Work, assignment: Assignment, bits: Parts) -> Timing:
+        """Returns streaming, filling and draining, and DRAM that hides behind both."""
         rows, columns = self.parameters.rows, self.parameters.columns
-        compute = work.tiles * prepared.positions * self._steps_per_mac(assignment)
-        load = work.tiles * float(2 * rows + columns - 2)
-        dram = sum(moved for (level, _), moved in bits.items() if level == "dram") / self.parameters.dram_bits_per_cycle
-        return {"compute": compute, "load": load, "stall": np.maximum(dram - compute - load, 0.0)}
+        compute = work.tiles * shapes.positions * self._steps_per_mac(assignment)
+        return Timing(
+            compute=compute,
+            waiting=np.zeros_like(compute),
+            beside={},
+            around={"fill_drain": work.tiles * float(2 * rows + columns - 2)},
+            dram_hidden=dram_bits(bits) / self.parameters.dram_bits_per_cycle,
+        )
 
     def _normalised_pj(self, bits: Parts, full_macs: FloatArray) -> Parts:
         """Returns words of the datapath's width x units; full_macs counts MACs in full-width ones."""
@@ -239,15 +230,3 @@ class Systolic:
 def brick_width(bits: IntArray) -> FloatArray:
     """Returns widths rounded up to 2, 4, 8 or 16, those that composable units are built from."""
     return np.asarray(2.0 ** np.ceil(np.log2(np.maximum(np.asarray(bits, dtype=np.float64), BRICK_BITS))))
-
-
-def _prepare(network: Network, layers: tuple[int, ...]) -> Prepared:
-    picked = [network.layers[index] for index in layers]
-    shapes = [group_shape(layer, max(1, layer.R), max(1, layer.S))[0] for layer in picked]
-    return Prepared(
-        groups=layer_column(picked, "groups"),
-        positions=layer_column(picked, "P") * layer_column(picked, "Q"),
-        kernel=layer_column(picked, "R") * layer_column(picked, "S"),
-        pixels=np.array([shape.rows_read(shape.P) * shape.columns for shape in shapes], dtype=np.float64),
-        zero_in=layer_column(picked, "input_zero_fraction"),
-    )

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hwmodels import capability_file
-from hwmodels.accelerator import VIEWS
-from hwmodels.schema import Field, Schema, amount, one_of, size
+from hwmodels.accelerator import Nameplate
+from hwmodels.schema import Field, Schema, amount, numbers, one_of, size
 from hwmodels.systolic import DATAPATHS, AccessPicojoules, AccessUnits, Systolic, SystolicParameters
 from plan.scheme import BlockPunched, granularity_from_json
 
@@ -43,9 +43,7 @@ SCHEMA: Schema = {
 def conflicts(content: Mapping[str, Any]) -> list[str]:
     """Returns what is wrong between fields that are each sound."""
     capabilities, array = content["capabilities"], content["array"]
-    problems = capability_file.conflicts(capabilities)
-    if content["energy_view"] not in VIEWS:
-        problems.append(f"energy_view must be one of {', '.join(VIEWS)}, found {content['energy_view']!r}")
+    problems = []
     for key in ("weight_bits", "activation_bits"):
         if max(capabilities[key]) > array["datapath_bits"]:
             problems.append(f"[capabilities] {key} exceed the datapath of {array['datapath_bits']} bits")
@@ -63,11 +61,10 @@ def _tile_problems(content: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def build(content: Mapping[str, Any], fingerprint: str) -> Systolic:
+def build(content: Mapping[str, Any], nameplate: Nameplate) -> Systolic:
     """Returns the accelerator of a checked file."""
     array, clock = content["array"], content["clock"]
-    joules = {key: float(value) for key, value in content["energy_joules"].items() if key != "source"}
-    units = {key: float(value) for key, value in content["energy_normalised"].items() if key != "source"}
+    joules, units = numbers(content["energy_joules"]), numbers(content["energy_normalised"])
     parameters = SystolicParameters(
         rows=array["rows_pes"],
         columns=array["columns_pes"],
@@ -81,10 +78,4 @@ def build(content: Mapping[str, Any], fingerprint: str) -> Systolic:
         joules=AccessPicojoules(**joules),
         units=AccessUnits(**{key.removesuffix("_units"): value for key, value in units.items()}),
     )
-    return Systolic(
-        content["name"],
-        parameters,
-        capabilities=capability_file.build(content["capabilities"]),
-        energy_view=content["energy_view"],
-        fingerprint=fingerprint,
-    )
+    return Systolic(nameplate, parameters)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from agent.recost import main
 from agent.transfer import Prices, nearest_width, priced, transfer
 from experiments import cross_hardware
 from hwmodels import report
-from hwmodels.loader import load
+from hwmodels.loader import load, preset_names
 from networks import trace, zoo
 from plan.capabilities import Capabilities
 from plan.document import load as load_plan
@@ -146,7 +147,13 @@ def test_recost_prints_prices_and_masked_choices(folder: Path, capsys: pytest.Ca
 def test_the_report_prices_a_plan(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     given = ["--plan", str(folder / "plan.json"), "--net", f"{folder / 'net.py'}:build"]
     assert report.main([*given, "--hw", "systolic", "--plot", str(tmp_path / "cost.png")]) == 0
-    assert "priced as dense" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "priced as dense" in printed
+    assert re.search(
+        r"saved against dense at 8 bits on systolic: energy \(normalised view\) -?[\d.]+%, "
+        r"energy \(joules view\) -?[\d.]+%, latency -?[\d.]+%, size -?[\d.]+%",
+        printed,
+    )
     assert (tmp_path / "cost.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -158,7 +165,24 @@ def test_the_matrix_has_a_cell_per_plan_and_hardware(folder: Path, network: Netw
         (plan, name) for plan in "ab" for name in ("eyeriss", "systolic")
     ]
     assert [cell.masked for cell in cells] == [0, 1, 0, 1]
+    assert [cell.energy_view for cell in cells[:2]] == ["normalised", "joules"]
+    assert cells[0].energy == cells[0].energy_normalised
+    assert cells[1].energy == cells[1].energy_joules != cells[1].energy_normalised
     assert cells[0].energy == priced(network, document, accelerators[0], "normalised").saving("energy")
     cross_hardware.write_csv(tmp_path / "m.csv", cells)
     with (tmp_path / "m.csv").open() as file:
         assert [float(row["energy"]) for row in csv.DictReader(file)] == [cell.energy for cell in cells]
+
+
+def test_the_matrix_command_prints_a_row_per_plan(
+    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plan, net = str(folder / "plan.json"), f"{folder / 'net.py'}:build"
+    given = [plan, plan, "--net", net, "--csv", str(tmp_path / "m.csv")]
+    assert cross_hardware.main(given) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in preset_names())
+    with (tmp_path / "m.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 2 * len(preset_names())
+    assert cross_hardware.main([plan, "--hw", "sistolic"]) == 2
+    assert "did you mean 'systolic'" in capsys.readouterr().err

@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwmodels.accelerator import LATENCY_PARTS, LEVELS, OPERANDS, VIEWS, Accelerator
-from hwmodels.eyeriss import Extensions, Eyeriss
+from hwmodels.bounds import Explained
+from hwmodels.eyeriss import Eyeriss
+from hwmodels.eyeriss_parameters import Extensions
 from hwmodels.loader import load, preset_names
+from hwmodels.timing import LIMITS
 from plan.assignment import Assignment
 from plan.errors import InvalidValueError
 from plan.layer import Layer, Network
@@ -126,6 +129,30 @@ def test_less_is_never_dearer(
     assert (low.energy_pj <= high.energy_pj * slack).all()
     assert (low.latency_cycles <= high.latency_cycles * slack).all()
     assert (low.size_bits <= high.size_bits * slack).all()
+
+
+@hardware
+@settings(max_examples=DRAWS)
+@given(data=st.data())
+def test_limits_sum_to_the_latency_and_nothing_beats_the_roofline(
+    models: dict[str, Accelerator], name: str, drawn_networks: Networks, plans: PlanMaker, data: st.DataObject
+) -> None:
+    network, model = data.draw(drawn_networks), models[name]
+    assert isinstance(model, Explained)
+    kind = data.draw(st.sampled_from(["element", "n:m", "block-punched"]))
+    bits = data.draw(st.sampled_from(model.capabilities.weight_bits))
+    widths = widest(model) | {"weight_bits": bits}
+    plan = plans(network, **widths, density=data.draw(st.floats(0.05, 1.0)), kind=kind)
+    latency, bounds = model.evaluate(network, plan).latency_cycles, model.bounds(network, plan)
+    assert set(bounds.cycles) <= set(LIMITS)
+    assert all((cycles >= 0).all() for cycles in bounds.cycles.values())
+    np.testing.assert_allclose(sum(bounds.cycles.values()), latency, rtol=1e-12)
+    roofline = bounds.roofline
+    assert roofline is not None
+    floor = np.maximum(
+        roofline.macs / roofline.peak_macs_per_cycle, roofline.dram_bytes / roofline.dram_bytes_per_cycle
+    )
+    assert (floor <= latency * (1 + 1e-9)).all()
 
 
 @settings(max_examples=DRAWS)

@@ -32,9 +32,7 @@ WEIGHTS = 64 * 32 * 9
 def core(rates: Rates = RATES) -> Simd:
     model = load("mobile_cpu")
     assert isinstance(model, Simd)
-    return Simd(
-        "core", rates, model.costs, capabilities=model.capabilities, energy_view="joules", fingerprint=model.fingerprint
-    )
+    return Simd(model.nameplate, rates, model.costs)
 
 
 def test_filters_fill_vectors() -> None:
