@@ -105,14 +105,23 @@ def restore_tensors(learners: Learners, tensors: dict[str, torch.Tensor]) -> Non
     Raises:
         RuntimeError: names or shapes that do not fit the networks.
     """
-    for name, network in _networks(learners).items():
-        network.load_state_dict(_under(tensors, f"{name}/"))
+    restore_networks(learners, tensors)
     for name, optimizer in _optimizers(learners).items():
         states: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in _under(tensors, f"{name}/").items():
             index, _, field = key.partition("/")
             states.setdefault(int(index), {})[field] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+
+
+def restore_networks(learners: Learners, tensors: dict[str, torch.Tensor]) -> None:
+    """Puts back the parameters of the networks alone, for learners that only act.
+
+    Raises:
+        RuntimeError: names or shapes that do not fit the networks.
+    """
+    for name, network in _networks(learners).items():
+        network.load_state_dict(_under(tensors, f"{name}/"))
 
 
 def replay_of(learners: Learners) -> dict[str, NDArray[Any]]:

@@ -17,6 +17,7 @@ from agent.exploration import FIRST_TARGETS, HIGHEST_DROP, LOWEST_DROP, jittered
 from agent.finalists import Round, choose
 from agent.held_out import held_out_plans, study, unmeasured
 from agent.judge import Judge, Right, StoredMeasure, ValidationMeasure
+from agent.problem_file import save_problem
 from agent.progress import Display
 from agent.record import Found, Measurement, Order, describe
 from agent.refine import Measuring, fitted, refine
@@ -95,7 +96,8 @@ class Campaign:
     _baselines: dict[int, Right] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Opens the measurements that an interrupted run left."""
+        """Keeps the problem for later questions, and opens the measurements that an interrupted run left."""
+        save_problem(self.folder.checkpoint, self.problem)
         measure = ValidationMeasure(self.judge, self.splits.validation)
         store = Archive(self.problem, measure, self.folder.checkpoint / "evaluations.jsonl")
         self.archive = WatchedArchive(self.problem, StoredMeasure(store), self._measured)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from plan.errors import EspalierError
 
 DONE, DIFFERENT, REFUSED, INTERRUPTED = 0, 1, 2, 130
+INFEASIBLE = 1
+"""Of a question whose answer is no: nothing to mend, and no plan."""
 
 
 def run_command(work: Callable[[], int]) -> int:

@@ -180,6 +180,21 @@ class Settings:
         """Returns all settings as plain JSON values, in which infinity is null."""
         return {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
 
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Settings:
+        """Returns the settings that `to_json` wrote; fields that a version did not know have their defaults.
+
+        Raises:
+            TypeError: unknown or missing fields.
+            InvalidValueError: a limit that makes no sense.
+        """
+        unlimited = {item.name for item in fields(cls) if item.default == math.inf}
+        values: dict[str, Any] = {}
+        for name, value in content.items():
+            lifted = value is None and name in unlimited
+            values[name] = math.inf if lifted else tuple(value) if isinstance(value, list) else value
+        return cls(**values)
+
     def result_json(self) -> dict[str, Any]:
         """Returns the settings that change what is found."""
         return {name: value for name, value in self.to_json().items() if name not in NO_EFFECT}

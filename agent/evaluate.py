@@ -15,7 +15,7 @@ from agent.command import DIFFERENT, DONE, run_command
 from agent.config import Parser
 from agent.plan_sources import Overrides, check_sources_of, sources_of
 from agent.progress import make_display
-from plan.document import load
+from plan.document import Document, load
 
 
 def plan_parser(program: str, description: str) -> Parser:
@@ -43,13 +43,23 @@ def _evaluate(parser: Parser, arguments: Sequence[str] | None) -> int:
     from agent.recomputation import recompute  # imported here: it brings torch, which a broken plan need not wait for
 
     with make_display(Console(), quiet=options.quiet) as display:
-        found = recompute(document, sources, accelerator, display)
+        recomputed = recompute(document, sources, accelerator, display)
+    found = recomputed.comparison
     for difference in found.differences:
         sys.stdout.write(f"{difference}\n")
+    if document["accuracy"]["validation"] is None:
+        sys.stdout.write(f"{measured_line(recomputed.validation)}\n")
     if not options.quiet:
         verdict = f"{len(found.differences)} differ" if found.differences else "all equal"
         sys.stdout.write(f"{found.compared} values compared, {verdict} ({found.tolerance})\n")
     return DIFFERENT if found.differences else DONE
+
+
+def measured_line(validation: Document) -> str:
+    """Returns what a plan that stated a prediction alone loses on validation images."""
+    low, high = validation["interval"]
+    drop = f"{validation['drop_points']:.2f} [{low:.2f}, {high:.2f}] points"
+    return f"the plan was predicted, not measured; measured now: drop {drop} on {validation['images']} images"
 
 
 if __name__ == "__main__":

@@ -95,14 +95,21 @@ def episodes_per_rollout(interface: Interface, hyper: Hyperparameters) -> int:
     return max(round(hyper.rollout_decisions / (interface.layers * interface.num_envs)), 1)
 
 
-def make_learners(interface: Interface, hyper: Hyperparameters) -> Learners:
-    """Returns both learners, their networks initialised from the global random state."""
-    learners = Learners(_make_ppo(interface, hyper), _make_ddpg(interface, hyper), interface.layout)
+def make_learners(interface: Interface, hyper: Hyperparameters, *, trains: bool = True) -> Learners:
+    """Returns both learners, their networks initialised from the global random state.
+
+    Args:
+        interface: shapes of observations and actions.
+        hyper: settings of both.
+        trains: False for networks that only act, without optimisers.
+    """
+    start = Start(interface.layout, hyper.warm_start, hyper.sharpness, trains)
+    learners = Learners(_make_ppo(interface, hyper, start), _make_ddpg(interface, hyper, start), interface.layout)
     learners.ddpg.conditioner = learners.with_next_methods
     return learners
 
 
-def _make_ppo(interface: Interface, hyper: Hyperparameters) -> MaskablePPO:
+def _make_ppo(interface: Interface, hyper: Hyperparameters, start: Start) -> MaskablePPO:
     ppo = MaskablePPO(
         MethodPolicy,
         None,  # type: ignore[arg-type]
@@ -115,7 +122,7 @@ def _make_ppo(interface: Interface, hyper: Hyperparameters) -> MaskablePPO:
         clip_range=hyper.clip_range,
         ent_coef=hyper.entropy,
         target_kl=hyper.target_kl,
-        policy_kwargs={"hidden": [hyper.hidden, hyper.hidden], "start": _start(interface, hyper)},
+        policy_kwargs={"hidden": [hyper.hidden, hyper.hidden], "start": start},
         device="cpu",
         _init_setup_model=False,
     )
@@ -126,7 +133,7 @@ def _make_ppo(interface: Interface, hyper: Hyperparameters) -> MaskablePPO:
     return ppo
 
 
-def _make_ddpg(interface: Interface, hyper: Hyperparameters) -> ConditionedDDPG:
+def _make_ddpg(interface: Interface, hyper: Hyperparameters, start: Start) -> ConditionedDDPG:
     ddpg = ConditionedDDPG(
         ValuesPolicy,
         None,  # type: ignore[arg-type]
@@ -137,7 +144,7 @@ def _make_ddpg(interface: Interface, hyper: Hyperparameters) -> ConditionedDDPG:
         gamma=hyper.values_gamma,
         replay_buffer_kwargs={"handle_timeout_termination": False},
         optimize_memory_usage=True,
-        policy_kwargs={"hidden": [hyper.hidden, hyper.hidden], "start": _start(interface, hyper)},
+        policy_kwargs={"hidden": [hyper.hidden, hyper.hidden], "start": start},
         device="cpu",
         _init_setup_model=False,
     )
@@ -150,7 +157,3 @@ def _make_ddpg(interface: Interface, hyper: Hyperparameters) -> ConditionedDDPG:
     ddpg.actor_learning_rate = hyper.actor_learning_rate
     ddpg._setup_model()
     return ddpg
-
-
-def _start(interface: Interface, hyper: Hyperparameters) -> Start:
-    return Start(interface.layout, hyper.warm_start, hyper.sharpness)

@@ -28,11 +28,27 @@ EDGE = 0.98
 
 @dataclass(frozen=True)
 class Start:
-    """Where the learners begin: hinted (with the sharpness of the first policy), or nowhere in particular."""
+    """Where the learners begin: hinted (with the sharpness of the first policy), or nowhere in particular.
+
+    Networks that do not train have no optimisers.
+    """
 
     layout: HintLayout
     warm: bool
     sharpness: float
+    trains: bool = True
+
+    @property
+    def optimizer(self) -> type[torch.optim.Optimizer]:
+        """The class of the optimisers."""
+        return torch.optim.Adam if self.trains else Idle
+
+
+class Idle(torch.optim.Optimizer):
+    """Stands in for the optimiser of networks that only act; the real ones take seconds to import what they need."""
+
+    def __init__(self, parameters: Any, lr: float, **_: Any) -> None:
+        """Keeps nothing."""
 
 
 class HintedExtractor(MlpExtractor):
@@ -65,7 +81,7 @@ class MethodPolicy(MaskableActorCriticPolicy):
     ) -> None:
         self.hidden = hidden
         self.start = start
-        super().__init__(observation_space, action_space, lr_schedule, net_arch=hidden)
+        super().__init__(observation_space, action_space, lr_schedule, net_arch=hidden, optimizer_class=start.optimizer)
 
     def _build_mlp_extractor(self) -> None:
         self.mlp_extractor = HintedExtractor(self.features_dim, self.hidden, self.start.layout, self.device)
@@ -160,7 +176,14 @@ class ValuesPolicy(TD3Policy):
     ) -> None:
         self.hidden = hidden
         self.start = start
-        super().__init__(observation_space, action_space, lr_schedule, net_arch=hidden, n_critics=n_critics)
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch=hidden,
+            n_critics=n_critics,
+            optimizer_class=start.optimizer,
+        )
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> ValuesActor:
         """Returns a new actor."""

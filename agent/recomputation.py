@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from agent.build import Assembly
 from agent.differences import Comparison, compare
@@ -30,8 +30,16 @@ LIMITS = {
 """Settings and the names that they have in a plan."""
 
 
-def recompute(document: Document, sources: Sources, accelerator: Accelerator, display: Display) -> Comparison:
-    """Returns what differs between the plan and its recomputation.
+@dataclass(frozen=True)
+class Recomputed:
+    """What differs between a plan and its recomputation, and the accuracy found on validation images."""
+
+    comparison: Comparison
+    validation: Document
+
+
+def recompute(document: Document, sources: Sources, accelerator: Accelerator, display: Display) -> Recomputed:
+    """Returns what differs between the plan and its recomputation; a plan that was only predicted is measured.
 
     Raises:
         MismatchError: a hash that does not fit.
@@ -53,7 +61,11 @@ def recompute(document: Document, sources: Sources, accelerator: Accelerator, di
     for entry, layer in zip(again["layers"], assembly.network.layers, strict=True):
         entry["input_zero_fraction"] = layer.input_zero_fraction
         entry["output_zero_fraction"] = layer.output_zero_fraction
-    return compare(document, again, exact=document["made_by"]["versions"] == versions())
+    found = again["accuracy"]["validation"]
+    if document["accuracy"]["validation"] is None:
+        again["accuracy"]["validation"] = None
+        again["baseline"]["accuracy"]["validation"] = document["baseline"]["accuracy"]["validation"]
+    return Recomputed(compare(document, again, exact=document["made_by"]["versions"] == versions()), found)
 
 
 def _measured(document: Document, assembly: Assembly, choice: Choices, measurer: Measurer) -> Found:
@@ -68,8 +80,8 @@ def _measured(document: Document, assembly: Assembly, choice: Choices, measurer:
             judge.right(space.schemes(choice), images),
         )
 
-    tested = stated["test"] is not None
-    validation = splits.validation if tested else splits.validation.first(stated["validation"]["images"])
+    tested, seen = stated["test"] is not None, stated["validation"]
+    validation = splits.validation if tested or seen is None else splits.validation.first(seen["images"])
     return Found(choice, 0.0, measured(validation), measured(splits.test) if tested else None)
 
 

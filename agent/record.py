@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.build import Assembly
 from envs.accuracy.statistics import paired_bootstrap
-from hwmodels.accelerator import Cost
+from hwmodels.accelerator import Accelerator, Cost
 from plan.assignment import Assignment
 from plan.budget import Budget
 from plan.document import SCHEMA_NAME, VERSION, Document, scheme_to_json
 from plan.layer import Layer, Network
 from plan.patterns import INDEX_BITS
 from plan.scheme import Granularity, NofM
-from plan.space import Choices
+from plan.space import Choices, Space
 from plan.storage import applicable, index_bits
 
 QUANTISER = {
@@ -67,6 +67,22 @@ class Found:
     test: Measurement | None
 
 
+class OnHardware(Protocol):
+    """What prices a plan: an assembly or a problem."""
+
+    @property
+    def network(self) -> Network:
+        """Layers with their zero fractions."""
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """The hardware."""
+
+    @property
+    def space(self) -> Space:
+        """What may be chosen."""
+
+
 @dataclass(frozen=True)
 class Order:
     """What was asked for: what to reduce, and what must be kept."""
@@ -77,17 +93,13 @@ class Order:
 
 def describe(assembly: Assembly, found: Found, order: Order, made_by: Mapping[str, Any]) -> Document:
     """Returns the whole document of a plan."""
-    space, network = assembly.space, assembly.network
-    both = np.stack((space.baseline, found.choice))
-    assignment = space.resolve(both)
-    cost = assembly.accelerator.evaluate(network, assignment)
-    baseline, totals = _costs(cost, 0), _costs(cost, 1)
     test = found.test
     accuracy = {
         "validation": percent(found.validation.baseline),
         "test": None if test is None else percent(test.baseline),
     }
-    bits = {"weight_bits": space.baseline_bits, "activation_bits": space.baseline_bits}
+    priced = price(assembly, found.choice)
+    bits = {"weight_bits": assembly.space.baseline_bits, "activation_bits": assembly.space.baseline_bits}
     return {
         "schema": SCHEMA_NAME,
         "version": VERSION,
@@ -96,17 +108,31 @@ def describe(assembly: Assembly, found: Found, order: Order, made_by: Mapping[st
         "objective": order.objective,
         "limits": order.limits.to_json(),
         "data": _data_json(assembly),
-        "baseline": {**bits, **baseline, "accuracy": accuracy},
-        "totals": totals,
-        "savings": {name: 1 - totals[column] / baseline[column] for name, column in SAVED.items()},
+        "baseline": {**bits, **priced["baseline"], "accuracy": accuracy},
+        "totals": priced["totals"],
+        "savings": priced["savings"],
         "accuracy": {
             "predicted_drop_points": found.predicted_drop_points,
             "validation": found.validation.to_json(),
             "test": None if test is None else test.to_json(),
         },
-        "layers": _layers_json(assembly, found.choice, assignment, cost),
+        "layers": priced["layers"],
         "repairs": _repairs_json(assembly),
         "made_by": dict(made_by),
+    }
+
+
+def price(hardware: OnHardware, choice: Choices) -> Document:
+    """Returns what a plan's choices and prices alone decide: layers, totals, savings and the baseline's costs."""
+    space, network = hardware.space, hardware.network
+    assignment = space.resolve(np.stack((space.baseline, choice)))
+    cost = hardware.accelerator.evaluate(network, assignment)
+    baseline, totals = _costs(cost, 0), _costs(cost, 1)
+    return {
+        "baseline": baseline,
+        "totals": totals,
+        "savings": {name: 1 - totals[column] / baseline[column] for name, column in SAVED.items()},
+        "layers": _layers_json(hardware, choice, assignment, cost),
     }
 
 
@@ -161,7 +187,7 @@ def _data_json(assembly: Assembly) -> Document:
     }
 
 
-def _layers_json(assembly: Assembly, choice: Choices, assignment: Assignment, cost: Cost) -> list[Document]:
+def _layers_json(assembly: OnHardware, choice: Choices, assignment: Assignment, cost: Cost) -> list[Document]:
     """Returns one entry per layer; the plan is row 1 of the assignment and the cost."""
     to_ms = 1.0 / (cost.clock_mhz * 1e3)
     energy, cycles = cost.energy_pj[1], cost.latency_cycles[1]
@@ -195,13 +221,13 @@ def _kept_weights(layer: Layer, assignment: Assignment, index: int) -> float:
     return outputs * inputs / groups * layer.R * layer.S
 
 
-def _storage_json(assembly: Assembly, granularity: Granularity, assignment: Assignment, index: int) -> Document:
+def _storage_json(assembly: OnHardware, granularity: Granularity, assignment: Assignment, index: int) -> Document:
     """Returns the format that gives the stored bits, which formats of the hardware are tried in order."""
     total, extra = float(assignment.stored_bits[1, index]), float(assignment.index_bits[1, index])
     return {"format": _format(assembly, granularity, assignment, index), "bits": total, "index_bits": extra}
 
 
-def _format(assembly: Assembly, granularity: Granularity, assignment: Assignment, index: int) -> str:
+def _format(assembly: OnHardware, granularity: Granularity, assignment: Assignment, index: int) -> str:
     layer, at = assembly.network.layers[index], np.s_[1:2, index]
     n = np.array([_kept_weights(layer, assignment, index)])
     kept, extra = n * assignment.weight_density[at], assignment.index_bits[at]

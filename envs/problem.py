@@ -122,7 +122,13 @@ class Problem:
 
     def with_calibration(self, calibration: Calibration) -> Problem:
         """Returns the same problem with another map from errors to points; the built table is carried over."""
-        changed = replace(self, calibration=calibration)
+        return self._sharing_table(replace(self, calibration=calibration))
+
+    def with_objective(self, objective: Objective) -> Problem:
+        """Returns the same problem with something else to reduce; the built table is carried over."""
+        return self._sharing_table(replace(self, objective=objective))
+
+    def _sharing_table(self, changed: Problem) -> Problem:
         if "table" in self.__dict__:
             changed.__dict__["table"] = self.table
         return changed

@@ -126,9 +126,11 @@ class Archive:
         return self._found.get(self.key(choice, images))
 
     def dense(self, images: int) -> NDArray[np.bool_]:
-        """Returns whether the network as given is right on each image, bool (images,); measured once."""
+        """Returns whether the network as given is right on each image, bool (images,); measured once and kept."""
         if images not in self._dense:
-            self._dense[images] = self.measure.dense(images)
+            found = self.measure.dense(images)
+            self._dense[images] = found
+            self._append({"dense": _packed(found), "images": len(found)})
         return self._dense[images]
 
     def on(self, images: int | None) -> tuple[Measurement, ...]:
@@ -172,8 +174,8 @@ class Archive:
         }
 
     def _line(self, entry: Measurement) -> dict[str, Any]:
-        packed = np.packbits(entry.correct).tobytes().hex()
-        return {"key": entry.key, "choice": entry.choice.tolist(), "images": entry.images, "correct": packed}
+        correct = _packed(entry.correct)
+        return {"key": entry.key, "choice": entry.choice.tolist(), "images": entry.images, "correct": correct}
 
     def _append(self, content: dict[str, Any]) -> None:
         if self.path is None:
@@ -221,12 +223,25 @@ class Archive:
 
     def _restore_one(self, number: int, content: dict[str, Any]) -> None:
         try:
+            if "dense" in content:
+                self._dense[int(content["images"])] = _unpacked(content["dense"], content["images"])
+                return
             choice = np.array(content["choice"], dtype=np.int16).reshape(self.problem.space.n_layers, 4)
-            packed = np.frombuffer(bytes.fromhex(content["correct"]), dtype=np.uint8)
-            correct = np.unpackbits(packed, count=int(content["images"])).astype(np.bool_)
+            correct = _unpacked(content["correct"], content["images"])
             key = self.key(choice, len(correct))
             if key != content["key"]:
                 raise ValueError("the plan does not fit its key")
         except (KeyError, TypeError, ValueError) as problem:
             raise FileFormatError(str(self.path), [f"line {number}: {problem}; move the file away"]) from problem
         self._keep(key, choice, correct)
+
+
+def _packed(right: NDArray[np.bool_]) -> str:
+    """Returns flags as hexadecimal digits, four a digit."""
+    return np.packbits(right).tobytes().hex()
+
+
+def _unpacked(text: str, count: int) -> NDArray[np.bool_]:
+    """Returns the flags (count,) that `_packed` wrote."""
+    packed = np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
+    return np.unpackbits(packed, count=int(count)).astype(np.bool_)

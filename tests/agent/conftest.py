@@ -1,5 +1,7 @@
 """Two small problems: the toy whose answers are known, and a chain of layers whose channels hang together."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from plan.capabilities import Capabilities
 from plan.layer import ChannelGroup, InputSegment, Layer, Network
 from plan.scheme import Channel, Dense, Element, Filter, NofM
 from plan.space import DENSITIES, Space, build_space
+from tests.agent.bench import Bench, write_inputs
 
 CHANNELS = (8, 16, 16, 32, 16, 8)
 """Of the input and of every layer's output."""
@@ -72,3 +75,15 @@ def chain() -> Problem:
 @pytest.fixture(scope="session")
 def toy() -> Problem:
     return toy_problem()
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    folder = tmp_path_factory.mktemp("bench")
+    write_inputs(folder)
+    return Bench(folder)
+
+
+@pytest.fixture(scope="session")
+def finished(bench: Bench) -> Path:
+    return bench.train("run")

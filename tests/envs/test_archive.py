@@ -148,16 +148,16 @@ def test_foreign_file(toy: Problem, coupled: Problem, file: Path) -> None:
 def test_damaged_line(toy: Problem, file: Path, damage: str) -> None:
     Archive(toy, CountingMeasure(), file).evaluate(plan(toy), IMAGES)
     file.write_text(file.read_text() + damage + "\n")
-    with pytest.raises(FileFormatError, match="line 3"):
+    with pytest.raises(FileFormatError, match="line 4"):
         Archive(toy, CountingMeasure(), file)
 
 
 def test_edited_plan(toy: Problem, file: Path) -> None:
     Archive(toy, CountingMeasure(), file).evaluate(plan(toy), IMAGES)
     lines = file.read_text().splitlines()
-    content = json.loads(lines[1])
+    content = json.loads(lines[2])
     content["choice"][0][2] = 0
-    file.write_text("\n".join([lines[0], json.dumps(content)]) + "\n")
+    file.write_text("\n".join([*lines[:2], json.dumps(content)]) + "\n")
     with pytest.raises(FileFormatError, match="does not fit its key"):
         Archive(toy, CountingMeasure(), file)
 
