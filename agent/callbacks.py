@@ -11,7 +11,7 @@ from agent.searchers.protocol import Observer
 
 
 class Reports(BaseCallback):
-    """Tells an observer of progress, and of the figures that the agent logged last, once per rollout."""
+    """Tells an observer of progress, and of the figures that the agent logged last, once per rollout and at the end."""
 
     def __init__(self, observer: Observer, total: int) -> None:
         super().__init__()
@@ -19,6 +19,9 @@ class Reports(BaseCallback):
         self.total = total
 
     def _on_rollout_start(self) -> None:
+        self._tell()
+
+    def _tell(self) -> None:
         done = self.model.num_timesteps
         self.observer.progress("learn", min(done, self.total), self.total)
         figures = getattr(self.model, "figures", {})
@@ -29,7 +32,7 @@ class Reports(BaseCallback):
         return True
 
     def _on_training_end(self) -> None:
-        self.observer.progress("learn", min(self.model.num_timesteps, self.total), self.total)
+        self._tell()
 
 
 class Checkpoints(BaseCallback):

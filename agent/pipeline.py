@@ -17,6 +17,7 @@ from agent.judge import Judge
 from agent.plan_sources import Sources
 from agent.prediction import cached_table
 from agent.progress import Display, make_display
+from agent.report_files import write_report
 from agent.run_folder import RunFolder, threads
 from agent.searchers import SEARCHERS
 from agent.searchers.composite import CompositeSearcher
@@ -26,7 +27,7 @@ from compress.measure import Measurer
 from envs.accuracy.calibration import Calibration
 from envs.problem import Problem
 from hwmodels.accelerator import Accelerator
-from plan.document import Document
+from plan.document import Document, load
 from plan.space import build_space
 
 
@@ -123,7 +124,7 @@ class Pipeline:
         candidates = campaign.propose(self._searcher(), self._deadline())
         self._phase("measure", campaign.effort.evaluations)
         campaign.refine(candidates, self._deadline())
-        write_frontier(campaign, self.folder)
+        self._report(campaign)
         self._phase("finalists")
         best = campaign.choose()
         self._phase("fidelity")
@@ -132,8 +133,15 @@ class Pipeline:
         document = campaign.document(best, campaign.measurement(best.choice, campaign.splits.test))
         self._phase("write")
         self.folder.save_plan(document)
-        write_frontier(campaign, self.folder)
+        self._report(campaign)
         return document
+
+    def _report(self, campaign: Campaign) -> None:
+        """Writes the frontier, and the report once there is a plan to show."""
+        write_frontier(campaign, self.folder)
+        if self.folder.plan.is_file():
+            document = load(self.folder.plan)
+            write_report(self.folder.path, document, campaign.assembly.network, self.accelerator)
 
     def _searcher(self) -> Searcher:
         if self.settings.method == "composite":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ def comparison(document: Document) -> Table:
     for name, side in zip(("", dense, "plan", "change"), sides, strict=True):
         table.add_column(name, justify=side, no_wrap=True)
     for name, column, unit in COST_ROWS:
-        before, after = _four_digits(baseline[column]), _four_digits(document["totals"][column])
+        before, after = four_digits(baseline[column]), four_digits(document["totals"][column])
         table.add_row(f"{name} ({unit})", before, after, f"{-100 * document['savings'][name]:+.1f} %")
     for split in ("validation", "test"):
         figures = document["accuracy"][split]
@@ -44,7 +45,7 @@ def comparison(document: Document) -> Table:
     return table
 
 
-def _four_digits(value: float) -> str:
+def four_digits(value: float) -> str:
     """Returns a positive number with at least four significant digits, never in exponents: 23,480 or 17.55."""
     decimals = max(3 - math.floor(math.log10(value)), 0) if value > 0 else 0
     return f"{value:,.{decimals}f}"
@@ -58,12 +59,16 @@ def _accuracy_row(document: Document, split: str, figures: dict[str, Any]) -> tu
 
 
 def next_commands(document: Document, plan: Path) -> list[str]:
-    """Returns the commands that check the plan and write the network."""
-    evaluate = f"python -m agent.evaluate {plan}"
-    if ".py:" in document["network"]["source"]:
-        evaluate += f" --net {document['network']['source']}"
-    apply = evaluate.replace("agent.evaluate", "agent.apply") + f" --out {plan.parent / 'compressed.safetensors'}"
-    return [evaluate, apply]
+    """Returns the commands that show the run, check its plan and write the network."""
+    source = document["network"]["source"]
+    given = ["--net", source] if ".py:" in source else []
+    out = ["--out", str(plan.parent / "compressed.safetensors")]
+    words = [
+        ["agent.report", str(plan.parent), *given],
+        ["agent.evaluate", str(plan), *given],
+        ["agent.apply", str(plan), *given, *out],
+    ]
+    return [shlex.join(["python", "-m", *each]) for each in words]
 
 
 def print_summary(console: Console, document: Document, plan: Path) -> None:

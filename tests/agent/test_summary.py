@@ -2,11 +2,11 @@
 
 import pytest
 
-from agent.summary import _four_digits
+from agent.summary import four_digits
 
 
 @pytest.mark.parametrize(
     ("value", "shown"), [(23478.4, "23,478"), (750.62, "750.6"), (17.549, "17.55"), (0.012345, "0.01235"), (0.0, "0")]
 )
 def test_four_digits_without_exponents(value: float, shown: str) -> None:
-    assert _four_digits(value) == shown
+    assert four_digits(value) == shown
