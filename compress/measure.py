@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,9 +101,9 @@ class Measurer:
             found.observe(self._run_calibration)
         return found
 
-    def _run_calibration(self, batches: int | None = None) -> None:
+    def _run_calibration(self) -> None:
         with torch.inference_mode():
-            for batch in torch.split(self.images, BATCH)[:batches]:
+            for batch in torch.split(self.images, BATCH):
                 self._run(batch)
 
     def repaired(self, schemes: Sequence[Scheme]) -> tuple[RepairedLayer, ...]:
@@ -191,19 +192,26 @@ class Measurer:
         right: NDArray[np.bool_] = self.dense_outputs(images).argmax(1) == labels
         return right
 
-    def load_one(self, layer: int, scheme: Scheme, batches: int) -> None:
-        """Turns the working network into the dense one with a single layer, and what its group loses, compressed.
+    @contextmanager
+    def one_loaded(self, layer: int, scheme: Scheme) -> Iterator[tuple[int, ...]]:
+        """Holds the weights of one layer, and of what its group loses, compressed; the rest is the dense network.
 
-        Only the first `batches` calibration batches repair the statistics: cheap, for comparing layers.
+        Yields the indices of the changed layers. Statistics and activations are left alone.
         """
-        self.unload()
-        with torch.inference_mode():
-            for index, (request, found) in self._with_one(layer, scheme).items():
-                weight = self.layers[index].weight
-                weight.copy_(torch.from_numpy(found.weight).reshape(weight.shape))
-                weight[torch.from_numpy(~request.kept.outputs)] = 0
-        if self.options.recalibrate:
-            self.recalibration.repair(lambda: self._run_calibration(batches))
+        if self._loaded:
+            self.unload()
+        changed = self._with_one(layer, scheme)
+        try:
+            with torch.inference_mode():
+                for index, (request, found) in changed.items():
+                    weight = self.layers[index].weight
+                    weight.copy_(torch.from_numpy(found.weight).reshape(weight.shape))
+                    weight[torch.from_numpy(~request.kept.outputs)] = 0
+            yield tuple(changed)
+        finally:
+            with torch.inference_mode():
+                for index in changed:
+                    self.layers[index].weight.copy_(self.dense_weights[index])
 
     def layer_error(self, layer: int, scheme: Scheme) -> float:
         """Returns the expected loss increase of one layer's repaired weights, the rest of the network dense.

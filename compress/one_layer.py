@@ -1,38 +1,67 @@
-"""What one compressed layer costs the whole network: measured, on images without labels."""
+"""What one compressed layer, or one rounded tensor, costs the whole network: measured, on images without labels."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-from compress.measure import BATCH, Measurer
+from compress.measure import Measurer
+from compress.prefix import Prefix
+from compress.recalibrate import Recalibration
 from plan.scheme import Scheme
 
-IMAGES = 128
-RECALIBRATION_BATCHES = 1
+IMAGES, FEWEST_IMAGES = 128, 32
+PASS_MACS = 1.2e10
+"""Multiplications that one pass over the images may take: large networks are run on fewer images."""
 
 
 class OneLayerLoss:
-    """Measures how far the outputs move when a single layer is compressed.
+    """Measures how far the outputs move when a single layer or a single stored tensor is compressed.
+
+    The images run as one batch. Batch-norm statistics and biases are repaired from this very batch while it passes, so
+    that one pass gives the repaired network's outputs; what stands in front of the change is run once for all. Ask in
+    the order of layers.
 
     Args:
-        measurer: of the network; its working network is left with the last layer asked for.
-        images: calibration images as the network takes them; the last 128 are run, the first batch repairs statistics.
+        measurer: of the network; its working network is the dense one between calls.
+        images: calibration images as the network takes them; the last 128 are run, fewer of a large network.
     """
 
     def __init__(self, measurer: Measurer, images: Tensor) -> None:
-        self.measurer = measurer
-        self.images = images[-IMAGES:]
+        count = int(PASS_MACS / max(measurer.traced.network.macs, 1))
+        batch = images[-min(max(count, FEWEST_IMAGES), IMAGES) :].contiguous(memory_format=measurer.memory_format)
         measurer.unload()
-        self.dense = self._log_probabilities()
+        self.measurer = measurer
+        self.prefix = Prefix(measurer.module, batch)
+        own = measurer.recalibration
+        self.recalibration = Recalibration(own.norms, own.layers)
+        kept: list[Tensor] = []
+        self.recalibration.observe(lambda: kept.append(self.prefix.outputs()))
+        self.dense = functional.log_softmax(kept[0].double(), dim=1)
 
-    def __call__(self, layer: int, scheme: Scheme) -> float:
-        """Returns the mean divergence of the outputs from the dense network's, KL(dense || changed), in nats."""
-        self.measurer.load_one(layer, scheme, RECALIBRATION_BATCHES)
-        changed = self._log_probabilities()
+    def weights(self, layer: int, scheme: Scheme) -> float:
+        """Returns what a layer's weights under a scheme cost, KL(dense || changed) in nats, mean over the images.
+
+        What the layer's channel group loses with it is gone too; activations stay as they are.
+        """
+        nodes = self.measurer.traced.layer_nodes
+        with self.measurer.one_loaded(layer, scheme) as changed:
+            self.prefix.advance(min(self.prefix.place(nodes[index]) for index in changed))
+            return self._divergence()
+
+    def activations(self, layer: int, bits: int) -> float:
+        """Returns what rounding a layer's input tensor to so many bits costs, as `weights` does."""
+        tensor = self.measurer.traced.network.layers[layer].input_tensor
+        quantiser = self.measurer.quantisers[tensor]
+        self.prefix.advance(self.prefix.place_of(quantiser))
+        quantiser.chosen = self.measurer.profile.range_of(tensor, bits)
+        try:
+            return self._divergence()
+        finally:
+            quantiser.chosen = None
+
+    def _divergence(self) -> float:
+        kept: list[Tensor] = []
+        self.recalibration.correct(lambda: kept.append(self.prefix.outputs()))
+        changed = functional.log_softmax(kept[0].double(), dim=1)
         return float(functional.kl_div(changed, self.dense, reduction="batchmean", log_target=True))
-
-    def _log_probabilities(self) -> Tensor:
-        batches = torch.split(self.images, BATCH)
-        return torch.cat([functional.log_softmax(self.measurer.logits(batch).double(), dim=1) for batch in batches])

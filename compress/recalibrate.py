@@ -89,6 +89,19 @@ class Recalibration:
 
     def repair(self, run: Callable[[], None]) -> None:
         """Sets statistics and biases for the compressed network; `run` passes the same batches through it."""
+        found = self.correct(run)
+        for norm, seen in zip(self.norms, found, strict=False):
+            _running(norm).mean.copy_(torch.stack(seen.means).mean(0))
+            _running(norm).variance.copy_(torch.stack(seen.variances).mean(0))
+        for layer, seen in zip(self.layers, found[len(self.norms) :], strict=True):
+            _bias(layer).data.add_(torch.stack(seen.means).mean(0))
+
+    def correct(self, run: Callable[[], None]) -> list[Statistics]:
+        """Returns what each module would need; `run` passes the same batches through the network, or its last part.
+
+        While a batch passes, it is normalised with statistics repaired from it alone. The dense ones are back
+        afterwards.
+        """
         self.restore()
         found = [Statistics() for _ in self.norms + self.layers]
         hooks = [norm.register_forward_pre_hook(self._correct_norm(i, found[i])) for i, norm in enumerate(self.norms)]
@@ -99,11 +112,7 @@ class Recalibration:
         ]
         _hooked(run, hooks)
         self.restore()
-        for norm, seen in zip(self.norms, found, strict=False):
-            _running(norm).mean.copy_(torch.stack(seen.means).mean(0))
-            _running(norm).variance.copy_(torch.stack(seen.variances).mean(0))
-        for layer, seen in zip(self.layers, found[offset:], strict=True):
-            _bias(layer).data.add_(torch.stack(seen.means).mean(0))
+        return found
 
     def _correct_norm(self, index: int, found: Statistics) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         dense_mean, dense_variance = self.dense_norms[index]

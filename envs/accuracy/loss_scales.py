@@ -81,7 +81,7 @@ def scaled_by_losses(
     own, groups = loss_cells(space)
     logs = []
     for done, cell in enumerate((*own, *groups), start=1):
-        logs.append(_log_factor(table, cell, loss_increase(cell.layer, cell.scheme)))
+        logs.append(_log_factor(table, cell, loss_increase.weights(cell.layer, cell.scheme)))
         tick(done, len(own) + len(groups))
     by_layer = _without_gaps(np.array(logs[: len(own)]))
     by_group = {

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from compress.measure import MeasureOptions, Measurer
-from compress.one_layer import OneLayerLoss
 from compress.profile import ACTIVATION_BITS, Profile, load_profile, profile, save_profile
 from compress.repair import RepairOptions
 from networks.trace import TracedNetwork
@@ -159,12 +158,3 @@ def test_zero_fractions_and_activation_errors(traced: TracedNetwork, profiled: P
     errors = profiled.layers[1].activation_error
     assert len(errors) == len(ACTIVATION_BITS)
     assert (np.diff(errors[:7]) < 0).all()
-
-
-def test_one_layer_costs_more_the_harder_it_is_compressed(measurer: Measurer, images: Tensor) -> None:
-    loss = OneLayerLoss(measurer, images)
-    untouched = loss(1, Scheme(DENSE, 1.0, 16, 16))
-    gentle = loss(1, Scheme(DENSE, 1.0, 4, 16))
-    hard = loss(1, Scheme(DENSE, 1.0, 2, 16))
-    assert untouched == pytest.approx(0.0, abs=1e-6)
-    assert untouched <= gentle < hard
