@@ -34,7 +34,9 @@ class Prefix:
     def place_of(self, module: nn.Module) -> int:
         """Returns where a module is called first."""
         targets = {name for name, own in self._interpreter.module.named_modules() if own is module}
-        return next(place for place, node in enumerate(self._nodes) if node.op == "call_module" and node.target in targets)
+        return next(
+            place for place, node in enumerate(self._nodes) if node.op == "call_module" and node.target in targets
+        )
 
     def advance(self, place: int) -> None:
         """Runs the network up to the node at a place, that one left out; begins anew where it is already past."""

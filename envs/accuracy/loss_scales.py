@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -18,15 +19,27 @@ from plan.assignment import FloatArray
 from plan.scheme import STRUCTURED, Scheme
 from plan.space import DENSITIES, Space
 
-LossIncrease = Callable[[int, Scheme], float]
-"""Gives the measured increase of the loss in nats with one layer under a scheme and all others dense: the mean
-divergence of the outputs from the dense network's, on calibration images, with normalisation statistics estimated
-anew."""
 KEPT = 0.25
 """Kept fraction of the cells that are measured: enough is removed to be seen on a few hundred images."""
 LARGEST_LOG_FACTOR = 6.0
 FURTHEST = 1.3
 """A group's factor grows with what is removed, up to this many times the measured step."""
+ROUNDED_TO = 4
+"""Activation width at which every tensor's loss is measured, or the one nearest to it."""
+
+
+class LossIncrease(Protocol):
+    """Measured increases of the loss in nats with one thing changed and all else dense.
+
+    It is the mean divergence of the outputs from the dense network's, on calibration images, with normalisation
+    statistics estimated anew.
+    """
+
+    def weights(self, layer: int, scheme: Scheme) -> float:
+        """Returns what one layer's weights under a scheme cost, with what its group loses."""
+
+    def activations(self, layer: int, bits: int) -> float:
+        """Returns what rounding one layer's input tensor to so many bits costs."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,7 @@ def _cell(space: Space, layer: int, method: int) -> LossCell:
 def scaled_by_losses(
     space: Space, table: ErrorTable, loss_increase: LossIncrease, tick: Callable[[int, int], None]
 ) -> ErrorTable:
-    """Returns the table with every layer's cells multiplied by measured over predicted loss.
+    """Returns the table with every layer's and every tensor's cells multiplied by measured over predicted loss.
 
     Cells of filter and channel take their group's factor, which rises from the layer's own at full density to the
     measured one at the measured density, linear in logarithms; errors still never fall with less density.
@@ -79,10 +92,12 @@ def scaled_by_losses(
         tick: told how many cells of how many are done.
     """
     own, groups = loss_cells(space)
-    logs = []
+    tensors = tensor_cells(space)
+    total, logs = len(own) + len(groups) + len(tensors), []
     for done, cell in enumerate((*own, *groups), start=1):
-        logs.append(_log_factor(table, cell, loss_increase.weights(cell.layer, cell.scheme)))
-        tick(done, len(own) + len(groups))
+        predicted = float(table.weight[cell.layer, cell.method, cell.density, cell.width])
+        logs.append(_log_factor(predicted, loss_increase.weights(cell.layer, cell.scheme)))
+        tick(done, total)
     by_layer = _without_gaps(np.array(logs[: len(own)]))
     by_group = {
         int(space.deciders.producer_group[cell.layer]): (log, float(DENSITIES[cell.density]))
@@ -92,11 +107,26 @@ def scaled_by_losses(
     weight = table.weight * np.exp(by_layer)[:, None, None, None]
     for layer in range(space.n_layers):
         _scale_groups(space, layer, weight[layer], by_layer[layer], by_group)
-    return ErrorTable(weight, table.activation)
+    activation = table.activation.copy()
+    for done, (layer, width) in enumerate(tensors, start=total - len(tensors) + 1):
+        measured = loss_increase.activations(layer, space.activation_bits[width])
+        log = _log_factor(float(activation[layer, width]), measured)
+        activation[layer] *= np.exp(log) if np.isfinite(log) else 1.0
+        tick(done, total)
+    return ErrorTable(weight, activation)
 
 
-def _log_factor(table: ErrorTable, cell: LossCell, measured: float) -> float:
-    predicted = float(table.weight[cell.layer, cell.method, cell.density, cell.width])
+def tensor_cells(space: Space) -> list[tuple[int, int]]:
+    """Returns the first reader of every stored tensor, and the index of the width at which it is measured."""
+    found = []
+    for layer in np.flatnonzero(space.deciders.reader == np.arange(space.n_layers)).tolist():
+        legal = np.flatnonzero(space.activation_bits_legal[layer])
+        distance = np.abs(np.asarray(space.activation_bits)[legal] - ROUNDED_TO)
+        found.append((layer, int(legal[int(np.argmin(distance))])))
+    return found
+
+
+def _log_factor(predicted: float, measured: float) -> float:
     if not (measured > 0 and predicted > 0):
         return float("nan")
     return float(np.clip(np.log(measured / predicted), -LARGEST_LOG_FACTOR, LARGEST_LOG_FACTOR))

@@ -38,9 +38,7 @@ def test_order_of_questions_changes_no_answer(measurer: Measurer, images: Tensor
     assert [loss.weights(layer, scheme) for layer in (2, 1, 0)] == forward[::-1]
 
 
-def test_loss_equals_a_run_of_the_whole_network(
-    measurer: Measurer, traced: TracedNetwork, images: Tensor
-) -> None:
+def test_loss_equals_a_run_of_the_whole_network(measurer: Measurer, traced: TracedNetwork, images: Tensor) -> None:
     scheme, batch = Scheme(Method(Element(), "second-order"), 0.25, 8, WIDE), images[-128:]
     found = OneLayerLoss(measurer, images).weights(1, scheme)
     whole = Recalibration(measurer.recalibration.norms, measurer.recalibration.layers)
