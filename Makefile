@@ -25,7 +25,7 @@ test-slow: install
 check: install
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m mypy plan networks hwmodels compress envs agent experiments
+	$(BIN)/python -m mypy plan networks hwmodels compress envs agent espalier experiments
 
 bench: install
 	for file in experiments/bench/*_speed.py; do $(BIN)/python -m "experiments.bench.$$(basename $$file .py)" || exit 1; done

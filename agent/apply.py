@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from agent.command import DONE, run_command
 from agent.evaluate import plan_parser
 from agent.plan_sources import Overrides
 from agent.progress import make_display
+from agent.summary import next_command
+from agent.terminal import console_for, write_json, write_next
 from plan.document import load
 from plan.errors import InvalidValueError, UnwritableError
 
@@ -35,11 +35,14 @@ def _apply(options: argparse.Namespace) -> int:
     _check_output(out)
     from agent import materialization  # imported here: it brings torch, which a broken plan need not wait for
 
-    with make_display(Console(), quiet=options.quiet) as display:
+    with make_display(console_for(as_json=options.json), quiet=options.quiet) as display:
         given = Overrides(options.net, options.weights, options.data)
         told = materialization.write(document, given, out, display)
-    if not options.quiet:
+    if options.json:
+        write_json({"file": str(out), "file_bytes": out.stat().st_size, "plan": options.plan, "text": told})
+    elif not options.quiet:
         sys.stdout.write(f"{told}\n")
+        write_next(next_command("agent.evaluate", document, Path(options.plan)))
     return DONE
 
 

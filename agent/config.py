@@ -19,7 +19,7 @@ from plan.restrictions import Pin, Restrictions
 Objective = Literal["energy", "latency", "edp", "size"]
 OBJECTIVES = ("energy", "latency", "edp", "size")
 METHODS = ("composite", "random", "greedy", "ilp")
-NO_EFFECT = ("out", "resume", "dry_run", "quiet")
+NO_EFFECT = ("out", "resume", "dry_run", "quiet", "json")
 """Settings that do not change what is found; plan.json leaves them out."""
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -152,6 +152,9 @@ class Settings:
         default=False, metadata=_flag("print the space, the cheapest reachable plan and the predicted time, and stop")
     )
     quiet: bool = field(default=False, metadata=_flag("print nothing but errors"))
+    json: bool = field(
+        default=False, metadata=_flag("print one JSON object of the result on stdout, progress on stderr")
+    )
 
     def __post_init__(self) -> None:
         """Checks the limits.

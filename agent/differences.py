@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from plan.document import Document
@@ -49,6 +49,15 @@ class Comparison:
         """The tolerances in words."""
         accuracy = "exactly" if self.exact else f"within {ACCURACY_TOLERANCE_POINTS} points (other machine or versions)"
         return f"costs within {COST_TOLERANCE:g} relative, accuracy {accuracy}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the comparison as one object."""
+        return {
+            "equal": not self.differences,
+            "compared": self.compared,
+            "differences": [asdict(difference) for difference in self.differences],
+            "tolerance": self.tolerance,
+        }
 
 
 def compare(stated: Document, recomputed: Document, *, exact: bool) -> Comparison:

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from agent.command import DIFFERENT, DONE, run_command
 from agent.config import Parser
 from agent.plan_sources import Overrides, check_sources_of, sources_of
 from agent.progress import make_display
+from agent.summary import apply_command
+from agent.terminal import console_for, write_json, write_next
 from plan.document import Document, load
 
 
@@ -26,6 +26,7 @@ def plan_parser(program: str, description: str) -> Parser:
     parser.add_argument("--weights", help="its weights (default: as the plan says)")
     parser.add_argument("--data", help="the data (default: as the plan says)")
     parser.add_argument("--quiet", action="store_true", help="print nothing but differences and errors")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, progress on stderr")
     return parser
 
 
@@ -42,9 +43,12 @@ def _evaluate(parser: Parser, arguments: Sequence[str] | None) -> int:
     accelerator = check_sources_of(document, sources)
     from agent.recomputation import recompute  # imported here: it brings torch, which a broken plan need not wait for
 
-    with make_display(Console(), quiet=options.quiet) as display:
+    with make_display(console_for(as_json=options.json), quiet=options.quiet) as display:
         recomputed = recompute(document, sources, accelerator, display)
     found = recomputed.comparison
+    if options.json:
+        write_json({**found.to_json(), "validation": recomputed.validation})
+        return DIFFERENT if found.differences else DONE
     for difference in found.differences:
         sys.stdout.write(f"{difference}\n")
     if document["accuracy"]["validation"] is None:
@@ -52,6 +56,8 @@ def _evaluate(parser: Parser, arguments: Sequence[str] | None) -> int:
     if not options.quiet:
         verdict = f"{len(found.differences)} differ" if found.differences else "all equal"
         sys.stdout.write(f"{found.compared} values compared, {verdict} ({found.tolerance})\n")
+        if not found.differences:
+            write_next(apply_command(document, Path(options.plan)))
     return DIFFERENT if found.differences else DONE
 
 

@@ -22,7 +22,8 @@ from agent.run_folder import RunFolder, threads
 from agent.searchers import SEARCHERS
 from agent.searchers.composite import CompositeSearcher
 from agent.searchers.protocol import Searcher
-from agent.summary import print_summary
+from agent.summary import print_summary, result_json
+from agent.terminal import write_json
 from compress.measure import Measurer
 from envs.accuracy.calibration import Calibration
 from envs.problem import Problem
@@ -69,7 +70,9 @@ class Pipeline:
                 return self._interrupted()
             finally:
                 self.folder.end_phase()
-        if not self.settings.quiet:
+        if self.settings.json:
+            write_json(result_json(document, self.folder.plan))
+        elif not self.settings.quiet:
             print_summary(self.console, document, self.folder.plan)
         return DONE
 

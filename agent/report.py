@@ -14,6 +14,8 @@ from agent.config import Parser
 from agent.plan_sources import check_same
 from agent.preflight import check_hardware
 from agent.report_content import run_plan
+from agent.summary import apply_command
+from agent.terminal import write_json, write_next
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", metavar="RUN", help="a run folder, as agent.train leaves it")
     parser.add_argument("--net", help="the network, when it moved or is code in a file (default: as the plan says)")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     return run_command(lambda: _report(parser, arguments))
 
 
@@ -37,8 +40,11 @@ def _report(parser: Parser, arguments: Sequence[str] | None) -> int:
     from agent.report_files import write_report
 
     written = write_report(folder, document, network_of_plan(document, options.net), accelerator)
-    if not options.quiet:
+    if options.json:
+        write_json({"files": [str(path) for path in written]})
+    elif not options.quiet:
         sys.stdout.write("".join(f"{path}\n" for path in written))
+        write_next(apply_command(document, folder / "plan.json"))
     return DONE
 
 

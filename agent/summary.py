@@ -60,15 +60,35 @@ def _accuracy_row(document: Document, split: str, figures: dict[str, Any]) -> tu
 
 def next_commands(document: Document, plan: Path) -> list[str]:
     """Returns the commands that show the run, check its plan and write the network."""
+    show = next_command("agent.report", document, plan.parent)
+    return [show, next_command("agent.evaluate", document, plan), apply_command(document, plan)]
+
+
+def next_command(module: str, document: Document, target: Path) -> str:
+    """Returns a command about a plan or its run; code in a file has to be given again."""
     source = document["network"]["source"]
     given = ["--net", source] if ".py:" in source else []
-    out = ["--out", str(plan.parent / "compressed.safetensors")]
-    words = [
-        ["agent.report", str(plan.parent), *given],
-        ["agent.evaluate", str(plan), *given],
-        ["agent.apply", str(plan), *given, *out],
-    ]
-    return [shlex.join(["python", "-m", *each]) for each in words]
+    return shlex.join(["python", "-m", module, str(target), *given])
+
+
+def apply_command(document: Document, plan: Path) -> str:
+    """Returns the command that writes a plan's network."""
+    out = shlex.quote(str(plan.parent / "compressed.safetensors"))
+    return f"{next_command('agent.apply', document, plan)} --out {out}"
+
+
+def result_json(document: Document, plan: Path) -> dict[str, Any]:
+    """Returns the result of a run as one object: figures with their units in their names, and where the files are."""
+    parts = ("network", "hardware", "data")
+    return {
+        **{part: document[part]["name"] for part in parts},
+        **{name: document[name] for name in ("objective", "limits", "baseline", "totals", "savings", "accuracy")},
+        "fidelity": document["made_by"]["fidelity"],
+        "measured_evaluations": document["made_by"]["measured_evaluations"],
+        "plan": str(plan),
+        "report": str(plan.parent / "report.html"),
+        "next": next_commands(document, plan),
+    }
 
 
 def print_summary(console: Console, document: Document, plan: Path) -> None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from agent.command import DONE, run_command
 from agent.config import Settings, read_settings, settings_parser
 from agent.preflight import check_hardware, check_sources
 from agent.run_folder import RunFolder, choose_folder, given_command
+from agent.terminal import console_for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,14 +30,15 @@ def start(settings: Settings, program: str) -> int:
     accelerator = check_hardware(settings.hw, settings.baseline_bits)
     folder = RunFolder(choose_folder(settings))
     check_sources(settings.net, settings.weights, settings.data)
+    console = console_for(as_json=settings.json)
     if settings.dry_run:
         from agent.dry_run import print_outlook  # imported here, like the pipeline below: both bring torch
 
-        print_outlook(Console(), settings, accelerator)
+        print_outlook(console, settings, accelerator)
         return DONE
     from agent.pipeline import Pipeline  # a faulty request need not wait for it
 
-    return Pipeline(settings, accelerator, folder, Console()).run(given_command(program))
+    return Pipeline(settings, accelerator, folder, console).run(given_command(program))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-RANKS = {"plan": 0, "networks": 1, "hwmodels": 1, "compress": 2, "envs": 3, "agent": 4, "experiments": 5}
+RANKS = {"plan": 0, "networks": 1, "hwmodels": 1, "compress": 2, "envs": 3, "agent": 4, "espalier": 5, "experiments": 6}
 FORBIDDEN = {"envs": {"compress", "networks", "torch"}, "hwmodels": {"torch"}, "plan": {"torch"}}
 COMMANDS = {
     "hwmodels/report.py",
