@@ -89,7 +89,9 @@ def apply(plan: Plan, *, net: str | None = None, weights: str | None = None, dat
 
     Args:
         plan: what to apply.
-        net, weights, data: sources, when they moved; a network that is code in a file must be given again.
+        net: the network, when it moved; code in a file must be given again.
+        weights: its weights, when they moved.
+        data: the data, when they moved.
 
     Raises:
         EspalierError: a source that cannot be used or is not the one that the plan was made for.
