@@ -17,12 +17,13 @@ from agent.exploration import FIRST_TARGETS, HIGHEST_DROP, LOWEST_DROP, jittered
 from agent.finalists import Round, choose
 from agent.held_out import held_out_plans, study, unmeasured
 from agent.judge import Judge, Right, StoredMeasure, ValidationMeasure
+from agent.measuring import Measuring
 from agent.problem_file import save_problem
 from agent.progress import Display
 from agent.record import Found, Measurement, Order, describe
-from agent.refine import Measuring, fitted, refine
+from agent.refine import fitted, refine
 from agent.run_folder import RunFolder, versions
-from agent.searchers.protocol import Searcher, Stop
+from agent.searchers.protocol import MeasuringSearcher, Searcher, Stop
 from envs.accuracy.archive import Archive
 from envs.accuracy.archive import Measurement as Measured
 from envs.problem import Problem
@@ -159,6 +160,20 @@ class Campaign:
         return searcher.search(
             self.problem, self.settings.limits, stop=stop, seed=self.settings.seed, observer=self._observer
         )
+
+    def explore(self, searcher: MeasuringSearcher, deadline: float | None) -> None:
+        """Lets a searcher spend all evaluations by itself, on measured accuracy alone."""
+        self.archive.evaluate(self.problem.space.start, self.effort.search_images)
+        measuring = Measuring(self.effort.search_images, self.effort.evaluations, deadline)
+        searcher.measure(
+            self.archive,
+            self.settings.limits,
+            measuring=measuring,
+            seed=self.settings.seed,
+            observer=self._observer,
+        )
+        self.problem = fitted(self.problem, self.archive, self.effort.search_images)
+        self.spent = len(self.archive)
 
     def refine(self, candidates: Choices, deadline: float | None) -> None:
         """Measures plans around the limits until the evaluations are spent."""

@@ -18,7 +18,7 @@ from plan.restrictions import Pin, Restrictions
 
 Objective = Literal["energy", "latency", "edp", "size"]
 OBJECTIVES = ("energy", "latency", "edp", "size")
-METHODS = ("composite", "random", "greedy", "ilp")
+METHODS = ("composite", "random", "greedy", "ilp", "nsga2", "tpe", "amc", "haq", "rules")
 NO_EFFECT = ("out", "resume", "dry_run", "quiet", "json")
 """Settings that do not change what is found; plan.json leaves them out."""
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -96,6 +96,13 @@ class Settings:
     )
     method: str = field(
         default="composite", metadata=_flag("who searches: " + ", ".join(METHODS), read=_one_of(METHODS))
+    )
+    measured_only: bool = field(
+        default=False,
+        metadata=_flag(
+            "search by measured accuracy alone, as such searchers were published: no predictions, no warm start, no "
+            "refinement (random, nsga2, tpe, amc, haq, rules)"
+        ),
     )
     objective: Objective = field(
         default="energy", metadata=_flag("what to reduce: " + ", ".join(OBJECTIVES), read=_one_of(OBJECTIVES))
@@ -209,6 +216,9 @@ class Settings:
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name in NO_EFFECT or (value == item.default and item.default is not dataclasses.MISSING):
+                continue
+            if value is True:
+                words.append(flag_name(item.name))
                 continue
             for one in value if isinstance(value, tuple) else (value,):
                 words += [flag_name(item.name), str(one)]

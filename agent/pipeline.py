@@ -19,7 +19,7 @@ from agent.prediction import cached_table
 from agent.progress import Display, make_display
 from agent.report_files import write_report
 from agent.run_folder import RunFolder, threads
-from agent.searchers import SEARCHERS
+from agent.searchers import SEARCHERS, measuring_searcher
 from agent.searchers.composite import CompositeSearcher
 from agent.searchers.protocol import Searcher
 from agent.summary import print_summary, result_json
@@ -121,12 +121,11 @@ class Pipeline:
 
     def _search(self, campaign: Campaign) -> Document:
         """Returns the plan's document after all measured phases."""
-        self._phase("calibrate", campaign.effort.calibration_plans + 1)
-        campaign.calibrate(self._deadline())
-        self._phase("learn")
-        candidates = campaign.propose(self._searcher(), self._deadline())
-        self._phase("measure", campaign.effort.evaluations)
-        campaign.refine(candidates, self._deadline())
+        if self.settings.measured_only:
+            self._phase("measure", campaign.effort.evaluations)
+            campaign.explore(measuring_searcher(self.settings.method), self._deadline())
+        else:
+            self._predict_and_measure(campaign)
         self._report(campaign)
         self._phase("finalists")
         best = campaign.choose()
@@ -145,6 +144,15 @@ class Pipeline:
         if self.folder.plan.is_file():
             document = load(self.folder.plan)
             write_report(self.folder.path, document, campaign.assembly.network, self.accelerator)
+
+    def _predict_and_measure(self, campaign: Campaign) -> None:
+        """Calibrates the proxy, searches on it, and measures around the limits."""
+        self._phase("calibrate", campaign.effort.calibration_plans + 1)
+        campaign.calibrate(self._deadline())
+        self._phase("learn")
+        candidates = campaign.propose(self._searcher(), self._deadline())
+        self._phase("measure", campaign.effort.evaluations)
+        campaign.refine(candidates, self._deadline())
 
     def _searcher(self) -> Searcher:
         if self.settings.method == "composite":

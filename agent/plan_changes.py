@@ -69,7 +69,8 @@ def changes(network: Network, accelerator: Accelerator, first: Document, second:
     Args:
         network: of both, with the zero fractions that the first plan states.
         accelerator: of both.
-        first, second: checked documents.
+        first: a checked document.
+        second: another.
 
     Raises:
         MismatchError: different networks or hardware.

@@ -6,14 +6,14 @@ while measured plans keep the limits and falls while they break them, so that me
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from agent.landing import Lander
 from agent.limits import Bounds, infeasible
+from agent.measuring import Measuring
 from agent.searchers.protocol import Observer
 from agent.steps import Stepper
 from envs.accuracy.archive import Archive, Measurement
@@ -28,20 +28,6 @@ NEAREST = 6
 """Candidates about the target from which landing starts in turn."""
 NUDGES = (1.0, 0.96, 1.04, 0.92, 1.08)
 """Factors on the landing target that are tried in turn until a plan is new."""
-
-
-@dataclass(frozen=True)
-class Measuring:
-    """What the measured phase may spend: evaluations in the archive on so many images, and a time, or None."""
-
-    images: int
-    evaluations: int
-    deadline: float | None = None
-
-    def over(self, archive: Archive) -> bool:
-        """Returns whether the phase has spent what it may."""
-        late = self.deadline is not None and time.monotonic() >= self.deadline
-        return late or len(archive.on(self.images)) >= self.evaluations
 
 
 def fitted(problem: Problem, archive: Archive, images: int) -> Problem:

@@ -1,6 +1,6 @@
 """Command: the same problem and outputs as agent.train, with a searcher of choice.
 
-python -m agent.search --method random|greedy|ilp|composite --net NET --hw HW
+python -m agent.search --method random|greedy|ilp|nsga2|tpe|amc|haq|rules|composite [--measured-only] --net NET --hw HW
 """
 
 from __future__ import annotations

@@ -17,7 +17,9 @@ from agent.terminal import console_for
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after a finished run, 2 when the request cannot be used."""
-    parser = settings_parser("python -m agent.train", "Fit a network to an accelerator.", leave_out=("method",))
+    parser = settings_parser(
+        "python -m agent.train", "Fit a network to an accelerator.", leave_out=("method", "measured_only")
+    )
     return run_command(lambda: start(read_settings(parser, arguments), "agent.train"))
 
 
@@ -30,6 +32,10 @@ def start(settings: Settings, program: str) -> int:
     accelerator = check_hardware(settings.hw, settings.baseline_bits)
     folder = RunFolder(choose_folder(settings))
     check_sources(settings.net, settings.weights, settings.data)
+    if settings.measured_only:
+        from agent.searchers import measuring_searcher
+
+        measuring_searcher(settings.method)
     console = console_for(as_json=settings.json)
     if settings.dry_run:
         from agent.dry_run import print_outlook  # imported here, like the pipeline below: both bring torch

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from envs.accuracy.archive import Measurement
+from agent.measuring import Measuring
+from envs.accuracy.archive import Archive, Measurement
 from envs.problem import Problem
 from plan.budget import Budget
 from plan.space import Choices
@@ -43,6 +44,22 @@ class Searcher(Protocol):
             problem: scores plans as predicted.
             limits: what the plan finally chosen must keep; candidates may lie on both sides.
             stop: when to stop.
+            seed: of everything random.
+            observer: is told about progress.
+        """
+
+
+@runtime_checkable
+class MeasuringSearcher(Protocol):
+    """Searches by measured accuracy alone, as searchers without a proxy were published."""
+
+    def measure(self, archive: Archive, limits: Budget, *, measuring: Measuring, seed: int, observer: Observer) -> None:
+        """Measures plans until nothing is left to spend; they are in the archive.
+
+        Args:
+            archive: measures, counts and keeps plans.
+            limits: what the plan finally chosen must keep.
+            measuring: what may be spent.
             seed: of everything random.
             observer: is told about progress.
         """

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agent.measuring import Measuring
 from agent.searchers.frontier import predicted_frontier
 from agent.searchers.protocol import Observer, Stop
+from envs.accuracy.archive import Archive
 from envs.problem import Problem
 from plan.budget import Budget
 from plan.space import UNDECIDED, Choices
@@ -33,14 +35,21 @@ class RandomSearcher:
         observer.progress("search", PLANS, PLANS)
         return kept
 
-    def _draw(self, problem: Problem, rng: np.random.Generator) -> Choices:
+    def measure(self, archive: Archive, limits: Budget, *, measuring: Measuring, seed: int, observer: Observer) -> None:
+        """Measures random plans."""
+        rng = np.random.default_rng(seed)
+        while not measuring.over(archive):
+            archive.evaluate(self._draw(archive.problem, rng, 1)[0], measuring.images)
+            observer.progress("measure", len(archive.on(measuring.images)), measuring.evaluations)
+
+    def _draw(self, problem: Problem, rng: np.random.Generator, plans: int = BATCH) -> Choices:
         space = problem.space
-        strength = rng.random(BATCH)
-        choices = np.full((BATCH, space.n_layers, 4), UNDECIDED, dtype=np.int16)
+        strength = rng.random(plans)
+        choices = np.full((plans, space.n_layers, 4), UNDECIDED, dtype=np.int16)
         for layer in range(space.n_layers):
             mask = space.method_mask(choices, layer)
             methods = np.argmax(rng.random(mask.shape) * mask, axis=1)
-            methods = np.where(rng.random(BATCH) < strength, methods, 0)
-            values = 1.0 - strength[:, None] * rng.random((BATCH, 3))
+            methods = np.where(rng.random(plans) < strength, methods, 0)
+            values = 1.0 - strength[:, None] * rng.random((plans, 3))
             choices[:, layer] = space.from_unit(layer, methods, values, choices)
         return choices

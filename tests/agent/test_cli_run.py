@@ -135,6 +135,32 @@ def test_a_dry_run_writes_no_run(bench: Bench) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("method", ["amc", "haq", "rules"])
+def test_searches_by_measured_accuracy_alone_give_a_plan(bench: Bench, method: str) -> None:
+    sources = ["--net", "net.py:build", "--weights", "none", "--data", "data.npz", "--hw", "eyeriss"]
+    words = [
+        "--measured-only",
+        "--evaluations",
+        "8",
+        "--max-drop",
+        "20",
+        "--method",
+        method,
+        "--out",
+        f"{method}-alone",
+    ]
+    result = bench.run("agent.search", *sources, *words, "--quiet")
+    assert result.returncode == 0, result.stderr
+    made_by = json.loads((bench.folder / f"{method}-alone" / "plan.json").read_text())["made_by"]
+    assert made_by["measured_evaluations"] == 8
+    assert "--measured-only" in made_by["command"]
+    refused = bench.run("agent.search", *sources, "--measured-only", "--method", "ilp", "--out", "refused")
+    assert refused.returncode == 2
+    assert "ilp searches on predictions" in refused.stderr
+    assert not (bench.folder / "refused").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["random", "greedy", "ilp"])
 def test_other_searchers_give_a_plan(bench: Bench, method: str) -> None:
     sources = ["--net", "net.py:build", "--weights", "none", "--data", "data.npz", "--hw", "eyeriss"]

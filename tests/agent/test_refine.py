@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from agent.refine import Measuring, fitted, refine
+from agent.measuring import Measuring
+from agent.refine import fitted, refine
 from agent.searchers import SEARCHERS
 from agent.searchers.protocol import Silent, Stop
 from envs.accuracy.archive import Archive, Measurement
