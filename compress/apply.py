@@ -34,8 +34,8 @@ def levels_sha256(levels: NDArray[np.int64]) -> str:
 class LayerRecord:
     """What one layer of a compressed network must look like.
 
-    scale: float32 (K,), weights are whole multiples of it; levels_sha256: of the levels (K', D') that are left, their
-    order that of the dense tensor.
+    scale: float32 (K,), weights are whole multiples of it; levels_sha256: of these multiples (K', D') that are left,
+    their order that of the dense tensor; zero_point: int64 (K,), what is added where they are stored, None for 0.
     """
 
     target: str
@@ -43,6 +43,7 @@ class LayerRecord:
     kept: KeptChannels
     scale: NDArray[np.float32]
     levels_sha256: str
+    zero_point: NDArray[np.int64] | None = None
 
     @classmethod
     def of(
@@ -51,7 +52,7 @@ class LayerRecord:
         """Returns the record of a repaired layer."""
         rows, columns = left_rows_and_columns(layer, kept)
         left = repaired.levels[rows[:, None], columns].astype(np.int64)
-        return cls(target, scheme, kept, repaired.scale, levels_sha256(left))
+        return cls(target, scheme, kept, repaired.scale, levels_sha256(left), repaired.zero_point)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ from compress.problem import Problem
 from compress.profile import Profile
 from compress.recalibrate import Recalibration, followed_by_norm
 from compress.repair import DEFAULT_REPAIR, LayerRepair, RepairedLayer, RepairOptions, Request
+from compress.sequential import PairedPass, Refit, can_refit
 from networks.trace import TracedNetwork
 from plan.errors import InvalidValueError
 from plan.scheme import DENSE, Scheme
@@ -34,10 +35,17 @@ PROBLEM_CACHE_BYTES = 384 << 20
 
 @dataclass(frozen=True)
 class MeasureOptions:
-    """Repairs that run for every plan, and how much memory their results may take."""
+    """Repairs that run for every plan, and how much memory their results may take.
+
+    repair: of every layer by itself, cached
+    recalibrate: whether statistics are re-estimated, or biases corrected
+    sequential_images: calibration images on which every layer is refitted to its real inputs, per plan; 0: none
+    calibration_images: of them statistics are re-estimated
+    """
 
     repair: RepairOptions = DEFAULT_REPAIR
     recalibrate: bool = True
+    sequential_images: int = 0
     calibration_images: int = CALIBRATION_IMAGES
     weight_cache_bytes: int = WEIGHT_CACHE_BYTES
     problem_cache_bytes: int = PROBLEM_CACHE_BYTES
@@ -85,6 +93,7 @@ class Measurer:
         self.images = calibration_images[: options.calibration_images]
         self.recalibration = self._recalibration()
         self._loaded: tuple[Scheme, ...] = ()
+        self._loaded_repairs: tuple[RepairedLayer, ...] = ()
 
     def _recalibration(self) -> Recalibration:
         without = [
@@ -107,7 +116,12 @@ class Measurer:
                 self._run(batch)
 
     def repaired(self, schemes: Sequence[Scheme]) -> tuple[RepairedLayer, ...]:
-        """Returns every layer's weights under a plan."""
+        """Returns every layer's weights under a plan, as they are loaded."""
+        self.load(schemes)
+        return self._loaded_repairs
+
+    def cached_repairs(self, schemes: Sequence[Scheme]) -> tuple[RepairedLayer, ...]:
+        """Returns every layer's weights under a plan as they are before anything that depends on the whole plan."""
         self._check(schemes)
         kept = self.channels.kept(schemes)
         return tuple(self._repaired_layer(index, _request(kept[index], scheme)) for index, scheme in enumerate(schemes))
@@ -133,15 +147,41 @@ class Measurer:
         if tuple(schemes) == self._loaded:
             return
         self._loaded = ()
-        repaired = self.repaired(schemes)
+        repaired = self.cached_repairs(schemes)
         with torch.inference_mode():
             for layer, dense, found in zip(self.layers, self.dense_weights, repaired, strict=True):
                 layer.weight.copy_(torch.from_numpy(found.weight).reshape(dense.shape))
             self._set_ranges(schemes)
             self.recalibration.restore()
+            if self.options.sequential_images and self.options.repair.update:
+                repaired = self._refit_in_order(repaired)
         if self.options.recalibrate:
             self.recalibration.repair(self._run_calibration)
-        self._loaded = tuple(schemes)
+        self._loaded, self._loaded_repairs = tuple(schemes), repaired
+
+    def _refit_in_order(self, repaired: tuple[RepairedLayer, ...]) -> tuple[RepairedLayer, ...]:
+        """Returns the repairs refitted to the inputs that every layer really has, the working network with them."""
+        refitted = list(repaired)
+
+        def refit(index: int) -> Refit:
+            def run(problem: Problem) -> Tensor:
+                refitted[index] = self.repairs[index].refit(problem, repaired[index])
+                return torch.from_numpy(refitted[index].weight)
+
+            return run
+
+        targets = self.traced.layer_targets
+        unnormed = {id(layer) for layer in self.recalibration.layers}
+        paired = PairedPass(
+            self.module,
+            dict(zip(targets, self.dense_weights, strict=True)),
+            {target: refit(index) for index, target in enumerate(targets) if can_refit(self.layers[index])},
+            unnormed={target for target, layer in zip(targets, self.layers, strict=True) if id(layer) in unnormed},
+            seed=self.seed,
+        )
+        images = self.images[: self.options.sequential_images].contiguous(memory_format=self.memory_format)
+        paired.run(torch.cat((images, images)))
+        return tuple(refitted)
 
     def _set_ranges(self, schemes: Sequence[Scheme]) -> None:
         done: set[str] = set()

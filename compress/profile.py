@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compress.observers import BackwardPass, ForwardPass, GradientNotes, LayerNotes, TensorNotes
-from compress.quantize import ActivationRange, activation_range, expected_error, histogram
+from compress.quantize import (
+    DEFAULT_ACTIVATIONS,
+    ActivationQuantiser,
+    ActivationRange,
+    activation_range,
+    expected_error,
+    histogram,
+)
 from networks.trace import TracedNetwork
 from plan.errors import FileFormatError, InvalidValueError
 
@@ -89,7 +96,12 @@ def _silent(phase: str, done: int, total: int) -> None:
 
 
 def profile(
-    traced: TracedNetwork, calibration_images: Tensor, *, seed: int = 0, progress: Progress = _silent
+    traced: TracedNetwork,
+    calibration_images: Tensor,
+    *,
+    seed: int = 0,
+    activations: ActivationQuantiser = DEFAULT_ACTIVATIONS,
+    progress: Progress = _silent,
 ) -> Profile:
     """Runs the network on the calibration images, forward and backward, and returns what was measured.
 
@@ -97,6 +109,7 @@ def profile(
         traced: the network
         calibration_images: (N, 3, H, W) float32, normalised
         seed: draws sampled positions and the labels for the Fisher information
+        activations: how the levels of stored tensors are placed
         progress: told about every batch
     """
     if calibration_images.dim() != 4 or calibration_images.shape[0] == 0:
@@ -104,7 +117,9 @@ def profile(
     layers, tensors = ForwardPass(traced, seed).run(calibration_images, progress)
     backward = BackwardPass(traced, seed).run(calibration_images, progress)
     network = traced.network
-    rounding = {name: _rounding(notes, backward.tensors[name], backward.images) for name, notes in tensors.items()}
+    rounding = {
+        name: _rounding(notes, backward.tensors[name], backward.images, activations) for name, notes in tensors.items()
+    }
     readers = {layer.input_tensor: index for index, layer in reversed(list(enumerate(network.layers)))}
     entries = []
     for index, (layer, seen) in enumerate(zip(network.layers, layers, strict=True)):
@@ -128,8 +143,8 @@ class _Rounding:
     error: NDArray[np.float64]
 
 
-def _rounding(values: TensorNotes, gradients: GradientNotes, images: int) -> _Rounding:
-    """Returns ranges of least plain squared error, and what they cost with every value's squared gradient.
+def _rounding(values: TensorNotes, gradients: GradientNotes, images: int, quantiser: ActivationQuantiser) -> _Rounding:
+    """Returns ranges by plain squared error, and what they cost with every value's squared gradient.
 
     Ranges chosen by the cost itself were no better on ResNet-20 and lean on few images.
     """
@@ -137,7 +152,7 @@ def _rounding(values: TensorNotes, gradients: GradientNotes, images: int) -> _Ro
     sample = values.sample()
     plain = histogram(sample, np.ones_like(sample), limits=limits)
     weighted = histogram(*gradients.sample(), limits=limits)
-    found = [activation_range(plain, bits) for bits in ACTIVATION_BITS]
+    found = [activation_range(plain, bits, quantiser) for bits in ACTIVATION_BITS]
     scale = 0.5 * gradients.sum_of_squares(images)
     return _Rounding(
         np.array([(chosen.scale, chosen.zero_point) for chosen in found]),

@@ -47,7 +47,8 @@ def channel_statistics(values: Tensor, axis: int = 1) -> tuple[Tensor, Tensor]:
     return mean, (ones @ (rows - mean).square_())[0]
 
 
-def _channel_axis(layer: nn.Module) -> int:
+def channel_axis(layer: nn.Module) -> int:
+    """Returns where a layer's output has its channels."""
     return -1 if isinstance(layer, nn.Linear) else 1
 
 
@@ -62,15 +63,15 @@ class Recalibration:
     def __init__(self, norms: Sequence[nn.BatchNorm2d], layers: Sequence[nn.Module]) -> None:
         self.norms = list(norms)
         self.layers = list(layers)
-        self.dense_norms = [(_running(norm).mean.clone(), _running(norm).variance.clone()) for norm in self.norms]
+        self.dense_norms = [(running(norm).mean.clone(), running(norm).variance.clone()) for norm in self.norms]
         self.dense_biases = [_bias(layer).detach().clone() for layer in self.layers]
         self.reference = [Statistics() for _ in self.norms + self.layers]
 
     def restore(self) -> None:
         """Puts the dense statistics and biases back."""
         for norm, (mean, variance) in zip(self.norms, self.dense_norms, strict=True):
-            _running(norm).mean.copy_(mean)
-            _running(norm).variance.copy_(variance)
+            running(norm).mean.copy_(mean)
+            running(norm).variance.copy_(variance)
         for layer, bias in zip(self.layers, self.dense_biases, strict=True):
             _bias(layer).data.copy_(bias)
 
@@ -91,8 +92,8 @@ class Recalibration:
         """Sets statistics and biases for the compressed network; `run` passes the same batches through it."""
         found = self.correct(run)
         for norm, seen in zip(self.norms, found, strict=False):
-            _running(norm).mean.copy_(torch.stack(seen.means).mean(0))
-            _running(norm).variance.copy_(torch.stack(seen.variances).mean(0))
+            running(norm).mean.copy_(torch.stack(seen.means).mean(0))
+            running(norm).variance.copy_(torch.stack(seen.variances).mean(0))
         for layer, seen in zip(self.layers, found[len(self.norms) :], strict=True):
             _bias(layer).data.add_(torch.stack(seen.means).mean(0))
 
@@ -125,22 +126,29 @@ class Recalibration:
             ratio = (variance + SMALLEST_VARIANCE) / (reference.variances[batch] + SMALLEST_VARIANCE)
             found.means.append(mean)
             found.variances.append(dense_variance * ratio)
-            _running(norm).mean.copy_(mean)
-            _running(norm).variance.copy_(found.variances[-1])
+            running(norm).mean.copy_(mean)
+            running(norm).variance.copy_(found.variances[-1])
 
         return correct
 
 
 @dataclass(frozen=True)
-class _RunningStatistics:
+class RunningStatistics:
+    """The tensors of a batch norm: mean and variance, (channels,) each."""
+
     mean: Tensor
     variance: Tensor
 
 
-def _running(norm: nn.BatchNorm2d) -> _RunningStatistics:
+def running(norm: nn.BatchNorm2d) -> RunningStatistics:
+    """Returns the statistics of a batch norm, to read and to write.
+
+    Raises:
+        ValueError: it has none.
+    """
     if norm.running_mean is None or norm.running_var is None:
         raise ValueError("a batch norm without running statistics cannot be re-estimated")
-    return _RunningStatistics(norm.running_mean, norm.running_var)
+    return RunningStatistics(norm.running_mean, norm.running_var)
 
 
 def _bias(layer: nn.Module) -> nn.Parameter:
@@ -161,7 +169,7 @@ def _record_input(found: Statistics) -> Callable[[nn.Module, tuple[Tensor, ...]]
 
 def _record_output(found: Statistics) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        mean, variance = channel_statistics(output, _channel_axis(module))
+        mean, variance = channel_statistics(output, channel_axis(module))
         found.means.append(mean)
         found.variances.append(variance)
 
@@ -172,7 +180,7 @@ def _correct_output(
     reference: Statistics, found: Statistics
 ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
     def correct(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        axis = _channel_axis(module)
+        axis = channel_axis(module)
         shift = reference.means[len(found.means)] - channel_statistics(output, axis)[0]
         found.means.append(shift)
         return output + (shift if axis == -1 else shift[:, None, None])

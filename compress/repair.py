@@ -19,7 +19,7 @@ from compress.masks import KeptChannels
 from compress.problem import MEAN_SHARE, Problem, ProblemBlock, build_problem
 from compress.profile import LayerProfile
 from compress.prune import Partition, WeightShape, partition, select
-from compress.quantize import weight_levels, weight_scales
+from compress.quantize import DEFAULT_WEIGHTS, WeightGrid, WeightQuantiser, weight_grid, weight_levels
 from compress.solver import Grid, descend, masked_least_squares, quadratic_error, round_in_order
 from plan.errors import MismatchError
 from plan.layer import Layer
@@ -57,24 +57,29 @@ class RepairOptions:
         rounded as they are
     rounds: steps in which a second-order mask is grown at most, weights refitted between them
     passes: of coordinate descent after rounding
+    quantiser: how the levels of weights are placed
     """
 
     update: bool = True
     rounds: int = 10
     passes: int = 1
+    quantiser: WeightQuantiser = DEFAULT_WEIGHTS
 
 
 @dataclass(frozen=True)
 class RepairedLayer:
     """A layer's weights as they are stored.
 
-    levels: int8 (K, D), int16 above 8 bits, zero where removed; scale: float32 (K,); mask: bool (K, D); bits: width
+    levels: int8 (K, D), int16 above 8 bits or with zero points, zero where removed; scale: float32 (K,); mask: bool
+        (K, D); bits: width
+    zero_point: int64 (K,), what is added to a level where it is stored; None where all are 0
     """
 
     levels: NDArray[np.int8] | NDArray[np.int16]
     scale: NDArray[np.float32]
     mask: BoolArray
     bits: int
+    zero_point: NDArray[np.int64] | None = None
 
     @property
     def weight(self) -> NDArray[np.float32]:
@@ -117,6 +122,12 @@ class LayerRepair:
         problem = self._problem(request.kept.inputs, NO_INTERCEPT if rebuilds else MEAN_SHARE)
         mask, weight = self._refitted(request, left, problem)
         return self._finish(weight, mask, request.weight_bits, problem)
+
+    def refit(self, problem: Problem, found: RepairedLayer) -> RepairedLayer:
+        """Returns a repaired layer refitted and rounded anew to another problem, under the mask that it has."""
+        mask = torch.from_numpy(found.mask)
+        weight = self._solve(self._targets(problem), mask, problem, _iterations(problem))
+        return self._finish(weight, mask, found.bits, problem)
 
     def error(self, repaired: RepairedLayer, kept_outputs: BoolArray) -> float:
         """Returns the expected loss increase, 0.5 * sum_k fisher_k * d_k H d_k^T.
@@ -238,11 +249,12 @@ class LayerRepair:
 
     def _finish(self, weight: Tensor, mask: Tensor, bits: int, problem: Problem | None) -> RepairedLayer:
         """Rounds the weights, in order and with descent where there is a problem to solve."""
-        low, high = weight_levels(bits)
-        scale = weight_scales(weight, bits, self._importance(problem))
-        levels = (weight / scale[:, None]).round().clamp(low, high)
+        symmetric = self.options.quantiser.symmetric
+        levels_of = weight_grid(weight, bits, self._importance(problem), self.options.quantiser)
+        scale = levels_of.scale
+        levels = (weight / scale[:, None]).round().clamp(levels_of.low[:, None], levels_of.high[:, None])
         for block in problem.blocks if problem is not None else ():
-            grid = Grid(scale.reshape(self.groups, -1), low, high)
+            grid = self._grid(levels_of, bits)
             free = self._gather(mask, block).float()
             rounded = round_in_order(self._gather(weight, block), free, block.factors.upper, grid)
             for _ in range(self.options.passes):
@@ -250,8 +262,15 @@ class LayerRepair:
             found = rounded / grid.scale[:, None, :]
             levels[:, block.columns] = found.round().transpose(1, 2).reshape(self.layer.K, -1)
         levels = levels * mask
-        stored = levels.to(torch.int8 if bits <= 8 else torch.int16)
-        return RepairedLayer(stored.numpy(), scale.numpy(), mask.numpy(), bits)
+        stored = levels.to(torch.int8 if bits <= 8 and symmetric else torch.int16)
+        zero_point = None if symmetric else levels_of.zero_point.long().numpy()
+        return RepairedLayer(stored.numpy(), scale.numpy(), mask.numpy(), bits, zero_point)
+
+    def _grid(self, levels: WeightGrid, bits: int) -> Grid:
+        """Returns the levels as the solver takes them, by convolution group."""
+        scale = levels.scale.reshape(self.groups, -1)
+        zero_point = None if self.options.quantiser.symmetric else levels.zero_point.reshape(self.groups, -1)
+        return Grid(scale, *weight_levels(bits), zero_point)
 
     def _importance(self, problem: Problem | None) -> Tensor:
         """Returns the weight of every column's squared rounding error, (K, D) or (1, D)."""

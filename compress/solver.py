@@ -37,16 +37,21 @@ class Factors:
 
 @dataclass(frozen=True)
 class Grid:
-    """Quantisation levels of a matrix: scale (G, K), levels low to high."""
+    """Quantisation levels of a matrix: scale (G, K), levels low to high, less a zero point (G, K) if there is one."""
 
     scale: Tensor
     low: int
     high: int
+    zero_point: Tensor | None = None
 
     def round(self, column: Tensor) -> Tensor:
         """Returns values (G, K) or (G, D, K) on the grid."""
-        scale = self.scale if column.dim() == self.scale.dim() else self.scale[:, None, :]
-        return (column / scale).round_().clamp_(self.low, self.high).mul_(scale)
+        same = column.dim() == self.scale.dim()
+        scale = self.scale if same else self.scale[:, None, :]
+        if self.zero_point is None:
+            return (column / scale).round_().clamp_(self.low, self.high).mul_(scale)
+        zero = self.zero_point if same else self.zero_point[:, None, :]
+        return (column / scale).round_().add_(zero).clamp_(self.low, self.high).sub_(zero).mul_(scale)
 
 
 def factorise(moment: Tensor) -> Factors:

@@ -64,8 +64,9 @@ def _matrix_problems(matrix: NDArray[np.float32], record: LayerRecord, shape: We
     if np.any(levels.astype(np.float32) * scale != matrix):
         off = int(np.count_nonzero(levels.astype(np.float32) * scale != matrix))
         problems.append(f"{off} weights lie on no level of their output's scale")
-    if levels.min(initial=0) < low or levels.max(initial=0) > high:
-        problems.append(f"levels {levels.min()} to {levels.max()} do not fit {record.scheme.weight_bits} bits")
+    stored = levels if record.zero_point is None else levels + record.zero_point[record.kept.outputs][:, None]
+    if stored.min(initial=0) < low or stored.max(initial=0) > high:
+        problems.append(f"levels {stored.min()} to {stored.max()} do not fit {record.scheme.weight_bits} bits")
     problems += _density_problems(levels, record, shape)
     if levels_sha256(levels) != record.levels_sha256:
         problems.append("its levels are not those that were recorded when the plan was applied")

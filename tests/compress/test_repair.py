@@ -3,14 +3,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from compress.cache import ByteCache
 from compress.masks import KeptChannels
+from compress.measure import MeasureOptions, Measurer
 from compress.problem import build_problem, metric_blocks
 from compress.profile import Profile
 from compress.prune import kept_count, partition
 from compress.prune.partition import WeightShape
+from compress.quantize import WeightQuantiser
 from compress.repair import LayerRepair, RepairedLayer, RepairOptions, Request
+from compress.verify import verify
 from networks.trace import TracedNetwork
 from plan.scheme import (
     DENSE,
@@ -22,6 +26,7 @@ from plan.scheme import (
     Kernel,
     Method,
     NofM,
+    Scheme,
 )
 
 PLAIN = RepairOptions(update=False)
@@ -161,3 +166,19 @@ def test_weights_are_whole_multiples_of_the_scale(traced: TracedNetwork, profile
     assert torch.equal(
         torch.from_numpy(found.weight), torch.from_numpy(found.levels).float() * torch.from_numpy(found.scale)[:, None]
     )
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("update", [True, False])
+def test_asymmetric_levels_pass_verification(
+    traced: TracedNetwork, profiled: Profile, images: Tensor, per_channel: bool, update: bool
+) -> None:
+    options = RepairOptions(update=update, quantiser=WeightQuantiser(per_channel=per_channel, symmetric=False))
+    measurer = Measurer(traced, profiled, images, options=MeasureOptions(repair=options))
+    schemes = [Scheme(Method(Element(), "second-order"), 0.5, 4, 8)] * 5
+    compressed = measurer.apply(schemes)
+    assert verify(compressed) == ()
+    points = [record.zero_point for record in compressed.records]
+    assert any((point != 0).any() for point in points)
+    for record in compressed.records:
+        assert (len(np.unique(record.scale)) == 1) == (not per_channel)

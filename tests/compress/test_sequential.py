@@ -1,0 +1,91 @@
+"""Layers refitted to the inputs that they really have."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compress.measure import MeasureOptions, Measurer
+from compress.profile import Profile
+from compress.sequential import CORRECTION, paired_problem
+from compress.verify import verify
+from networks.trace import TracedNetwork
+from plan.scheme import DENSE, Element, Filter, Method, Scheme
+
+SEQUENTIAL = MeasureOptions(sequential_images=128)
+
+
+def coarse(layers: int = 5, bits: int = 3) -> list[Scheme]:
+    schemes = [Scheme(Method(Element(), "second-order"), 0.5, bits, 6)] * layers
+    schemes[0] = schemes[-1] = Scheme(DENSE, 1.0, 8, 8)
+    return schemes
+
+
+def test_target_lies_between_dense_weights_and_least_squares() -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer = nn.Linear(6, 4, bias=False)
+    dense = torch.randn(400, 6, generator=generator)
+    now = dense * 0.5
+    problem = paired_problem(layer, layer.weight.detach(), torch.cat((dense, now)), generator)
+    (block,) = problem.blocks
+    best = 2 * layer.weight.detach()[:, block.columns].T  # half the inputs need twice the weights, damping aside
+    wanted = torch.lerp(layer.weight.detach()[:, block.columns].T, best, CORRECTION)
+    assert torch.allclose(block.target[0], wanted, atol=0.02)
+
+
+def test_equal_inputs_leave_the_weights() -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer = nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False)
+    images = torch.randn(20, 4, 8, 8, generator=generator)
+    (block,) = paired_problem(layer, layer.weight.detach(), torch.cat((images, images)), generator).blocks
+    assert torch.allclose(block.target.transpose(1, 2).reshape(4, 1, 3, 3), layer.weight, atol=1e-4)
+
+
+def test_outputs_come_nearer_and_everything_is_still_on_the_plan(
+    traced: TracedNetwork, profiled: Profile, images: Tensor
+) -> None:
+    plain, ordered = (Measurer(traced, profiled, images, options=options) for options in (MeasureOptions(), SEQUENTIAL))
+    dense = plain.dense_outputs(images)
+    error = [float(((m.outputs(coarse(), images) - dense) ** 2).mean()) for m in (plain, ordered)]
+    assert error[1] < error[0]
+    assert verify(ordered.apply(coarse())) == ()
+    masks = [[found.mask for found in m.repaired(coarse())] for m in (plain, ordered)]
+    assert all(np.array_equal(*both) for both in zip(*masks, strict=True))
+
+
+def test_the_same_plan_gives_the_same_bytes(traced: TracedNetwork, profiled: Profile, images: Tensor) -> None:
+    measurer = Measurer(traced, profiled, images, options=SEQUENTIAL)
+    first = measurer.outputs(coarse(), images)
+    measurer.outputs(coarse(bits=4), images)
+    assert np.array_equal(measurer.outputs(coarse(), images), first)
+    assert np.array_equal(Measurer(traced, profiled, images, options=SEQUENTIAL).outputs(coarse(), images), first)
+
+
+def test_dense_network_is_left_as_it_was(traced: TracedNetwork, profiled: Profile, images: Tensor) -> None:
+    measurer = Measurer(traced, profiled, images, options=SEQUENTIAL)
+    before = measurer.dense_outputs(images)
+    measurer.outputs(coarse(), images)
+    assert np.array_equal(measurer.dense_outputs(images), before)
+
+
+def test_removed_filters_stay_removed(traced: TracedNetwork, profiled: Profile, images: Tensor) -> None:
+    schemes = [Scheme(DENSE, 1.0, 6, 8)] * 5
+    schemes[1] = Scheme(Method(Filter(), "second-order"), 0.5, 6, 8)
+    measurer = Measurer(traced, profiled, images, options=SEQUENTIAL)
+    assert verify(measurer.apply(schemes)) == ()
+    assert measurer.repaired(schemes)[1].mask.any(axis=1).sum() == 8
+
+
+@pytest.mark.parametrize("update", [True, False])
+def test_without_the_weight_update_nothing_is_refitted(
+    traced: TracedNetwork, profiled: Profile, images: Tensor, update: bool
+) -> None:
+    repair = dataclasses.replace(SEQUENTIAL.repair, update=update)
+    measurer = Measurer(
+        traced, profiled, images, options=dataclasses.replace(SEQUENTIAL, repair=repair, recalibrate=False)
+    )
+    loaded, cached = measurer.repaired(coarse()), measurer.cached_repairs(coarse())
+    changed = [not np.array_equal(a.levels, b.levels) for a, b in zip(loaded, cached, strict=True)]
+    assert any(changed) == update
