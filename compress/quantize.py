@@ -3,8 +3,8 @@
 Weights: one scale per output or per tensor, levels -2^(b-1) ... 2^(b-1) - 1 times the scale; asymmetric ones are
 shifted by a whole-numbered zero point. Activations: one scale and zero point per tensor (one per channel would need a
 product inside the sum over channels, which no integer accelerator has); unsigned from zero for non-negative tensors,
-else with a whole-numbered zero point, levels 0 ... 2^b - 1. Zero is always exact. Ranges by min-max, percentile or least
-squared error; defaults are the best measured ones (docs/compression.md).
+else with a whole-numbered zero point, levels 0 ... 2^b - 1. Zero is always exact. Ranges by min-max, percentile or
+least squared error; defaults are the best measured ones (docs/compression.md).
 """
 
 from __future__ import annotations
