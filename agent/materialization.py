@@ -1,32 +1,128 @@
-"""The compressed network of a plan written to a file."""
+"""The compressed network of a plan written to a file, or a written one compared with the plan."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from agent.plan_sources import Overrides, check_sources_of, sources_of
 from agent.progress import Display
-from agent.rebuild import rebuild
+from agent.rebuild import Rebuilt, rebuild
+from compress.apply import Compressed
 from compress.export import export
+from compress.loading import differences, read_compressed
 from compress.materialize import materialize
 from compress.verify import check
 from plan.document import Document
+from plan.errors import MismatchError
+
+COMPARED_IMAGES = 100
+"""Images, none of them calibration images, on which a written ONNX file is run and compared with torch."""
 
 
-def write(document: Document, given: Overrides, out: Path, display: Display) -> str:
-    """Writes the network with removed channels cut out, verified against the plan; returns what was written.
+@dataclass(frozen=True, eq=False)
+class Materialized:
+    """A plan's network without the removed channels, verified, and what it was made from."""
+
+    document: Document
+    rebuilt: Rebuilt
+    compressed: Compressed
+
+
+def write(document: Document, given: Overrides, out: Path, display: Display) -> list[str]:
+    """Writes the network with removed channels cut out, verified against the plan; returns lines on what was written.
 
     Raises:
         EspalierError: a source, a hash or a choice that does not fit.
     """
+    made = _materialized(document, given, display)
+    display.phase("write")
+    export(made.compressed, out, _metadata(made, whole=out.suffix != ".onnx"))
+    subject = made.rebuilt.assembly.subject
+    dense = sum(parameter.numel() for parameter in subject.traced.module.parameters())
+    left = sum(parameter.numel() for parameter in made.compressed.module.parameters())
+    told = [
+        f"{out}: {out.stat().st_size:,} bytes, {left:,} of {dense:,} parameters; "
+        f"{document['totals']['size_kb']:,.1f} kB stored on the accelerator"
+    ]
+    if out.suffix == ".onnx":
+        told += _onnx_lines(made, out, display)
+    return [*told, _usage(made, out)]
+
+
+def compare(document: Document, given: Overrides, path: Path, display: Display) -> list[str]:
+    """Returns what differs between a written state dict and the plan's network, empty when nothing does.
+
+    Raises:
+        EspalierError: a source, a hash, a choice or a file that cannot be used.
+    """
+    state, written = read_compressed(path)
+    if written["plan"] != document:
+        return [f"{path}: it was written for another plan"]
+    made = _materialized(document, given, display)
+    return [f"{path}: {text}" for text in differences(made.compressed.module, state)]
+
+
+def _materialized(document: Document, given: Overrides, display: Display) -> Materialized:
     sources = sources_of(document, given)
     accelerator = check_sources_of(document, sources)
     rebuilt = rebuild(document, sources, accelerator, display, cached=True)
     display.phase("compress")
     compressed = materialize(rebuilt.measurer.apply(rebuilt.assembly.space.schemes(rebuilt.choice)))
     check(compressed)
-    display.phase("write")
-    export(compressed, out, {"plan": document})
-    dense = sum(parameter.numel() for parameter in rebuilt.assembly.subject.traced.module.parameters())
-    left = sum(parameter.numel() for parameter in compressed.module.parameters())
-    return f"{out}: {left:,} of {dense:,} parameters, {document['totals']['size_kb']:,.1f} kB stored on the accelerator"
+    return Materialized(document, rebuilt, compressed)
+
+
+def _metadata(made: Materialized, *, whole: bool) -> dict[str, Any]:
+    """Returns what every file says: how images are normalised, and the plan, whole or its sums to keep a file small."""
+    source, plan = made.rebuilt.assembly.subject.source, made.document
+    kept = plan if whole else {name: plan[name] for name in ("network", "hardware", "totals", "savings", "accuracy")}
+    if not whole:
+        kept["network"] = {name: plan["network"][name] for name in ("name", "fingerprint", "weights_sha256")}
+    return {"plan": kept, "input": {"mean": list(source.mean), "std": list(source.std)}}
+
+
+def _onnx_lines(made: Materialized, out: Path, display: Display) -> list[str]:
+    """Returns the sizes of dense files beside the written one, and how onnxruntime's answers compare with torch's.
+
+    Raises:
+        MismatchError: onnxruntime answers otherwise than torch; the file is removed.
+    """
+    from compress import onnx_file, onnx_session  # imported here: they need an extra
+    from compress.reference import rounded_dense
+
+    subject = made.rebuilt.assembly.subject
+    bits = made.document["baseline"]["weight_bits"]
+    dense = onnx_file.compressed_model(rounded_dense(subject.traced, made.rebuilt.assembly.profile, bits))
+    sizes = [model.ByteSize() for model in (onnx_file.float_model(subject.traced), dense)]
+    display.phase("compare")
+    images = subject.tensor(subject.dataset.splits.validation.first(COMPARED_IMAGES))
+    with torch.inference_mode():
+        batches = torch.split(images, onnx_session.BATCH)
+        expected = torch.cat([made.compressed.module(batch) for batch in batches]).numpy()
+    found = onnx_session.agreement(expected, onnx_session.run(onnx_session.open_session(out.read_bytes()), images))
+    if found.unexplained:
+        out.unlink()
+        raise MismatchError(f"onnxruntime does not answer as torch does: {found.text}; {out} was removed")
+    return [
+        f"the dense network as ONNX: {sizes[0]:,} bytes in float32, {sizes[1]:,} at {bits} bits",
+        f"onnxruntime against torch: {found.text}",
+    ]
+
+
+def _usage(made: Materialized, out: Path) -> str:
+    """Returns how to run what was written."""
+    source = made.rebuilt.assembly.subject.source
+    shape = ", ".join(map(str, source.input_size))
+    calls = {
+        ".onnx": f"onnxruntime.InferenceSession('{out}').run(None, {{'images': images}})[0]",
+        ".pt2": f"torch.export.load('{out}').module()(images)",
+        ".safetensors": f"compress.loading.load_compressed(Path('{out}'), network)(images)",
+    }
+    return (
+        f"run it: {calls[out.suffix]}; images float32 (N, {shape}), pixels in [0, 1] less mean {source.mean} over "
+        f"std {source.std}"
+    )

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import fx
 
+from compress.fake_quant import FakeQuantiser, PlainQuantiser
 from compress.masks import BoolArray, KeptChannels
+from compress.quantize import ActivationRange
 from compress.repair import RepairedLayer
 from networks.trace import TracedNetwork
 from plan.layer import Layer
@@ -68,3 +70,15 @@ class Compressed:
     module: fx.GraphModule
     group_masks: tuple[BoolArray, ...]
     records: tuple[LayerRecord, ...]
+
+    @property
+    def ranges(self) -> dict[str, ActivationRange]:
+        """How each stored tensor is rounded, by tensor name; tensors that are not rounded are left out."""
+        found = {
+            tensor: self.module.get_submodule(f"quantiser_{i}") for i, tensor in enumerate(self.traced.tensor_nodes)
+        }
+        return {
+            tensor: part.chosen
+            for tensor, part in found.items()
+            if isinstance(part, FakeQuantiser | PlainQuantiser) and part.chosen is not None
+        }

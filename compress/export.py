@@ -1,10 +1,10 @@
-"""Compressed networks as files: a state dict (.safetensors) or an exported program (.pt2), what was done inside."""
+"""Compressed networks as files: a state dict (.safetensors), an exported program (.pt2) or an ONNX model (.onnx)."""
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from torch import fx
 
 from compress.apply import Compressed
 from compress.fake_quant import FakeQuantiser, PlainQuantiser
-from plan.errors import InvalidValueError
+from plan.errors import InvalidValueError, MissingExtraError
 
 METADATA_KEY = "espalier"
 METADATA_FILE = "espalier.json"
-SUFFIXES = (".safetensors", ".pt2")
+SUFFIXES = (".safetensors", ".pt2", ".onnx")
 
 
 def export(compressed: Compressed, path: Path, metadata: Mapping[str, Any]) -> None:
@@ -26,22 +26,20 @@ def export(compressed: Compressed, path: Path, metadata: Mapping[str, Any]) -> N
 
     Args:
         compressed: masked or physically smaller
-        path: ends in .safetensors or .pt2
-        metadata: JSON-safe; joined by the quantisers' ranges and the weights' scales, and stored in the file
+        path: ends in .safetensors, .pt2 or .onnx
+        metadata: JSON-safe, stored in the file; joined by the quantisers' ranges and the weights' scales but in ONNX,
+            whose nodes hold them
 
     Raises:
         InvalidValueError: another suffix.
+        MissingExtraError: .onnx without the packages of the `onnx` extra.
+        UnsupportedNetworkError: .onnx of an operation that ONNX lacks.
     """
     if path.suffix not in SUFFIXES:
         raise InvalidValueError(f"cannot export to '{path.name}' (allowed: {', '.join(SUFFIXES)}); choose one of these")
-    text = json.dumps({**metadata, **description(compressed)}, sort_keys=True, allow_nan=False)
     partial = path.with_name(path.name + ".part" + path.suffix)
     try:
-        if path.suffix == ".pt2":
-            _save_program(compressed, partial, text)
-        else:
-            state = {name: tensor.contiguous() for name, tensor in compressed.module.state_dict().items()}
-            save_file(state, partial, metadata={METADATA_KEY: text})
+        _WRITERS[path.suffix](compressed, partial, metadata)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -56,17 +54,11 @@ def description(compressed: Compressed) -> dict[str, Any]:
         }
         for record in compressed.records
     }
-    return {"layers": layers, "activations": _ranges(compressed)}
-
-
-def _ranges(compressed: Compressed) -> dict[str, Any]:
-    ranges = {}
-    for i, tensor in enumerate(compressed.traced.tensor_nodes):
-        found = compressed.module.get_submodule(f"quantiser_{i}")
-        if isinstance(found, FakeQuantiser | PlainQuantiser) and found.chosen is not None:
-            chosen = found.chosen
-            ranges[tensor] = {"bits": chosen.bits, "scale": chosen.scale, "zero_point": chosen.zero_point}
-    return ranges
+    activations = {
+        tensor: {"bits": chosen.bits, "scale": chosen.scale, "zero_point": chosen.zero_point}
+        for tensor, chosen in compressed.ranges.items()
+    }
+    return {"layers": layers, "activations": activations}
 
 
 def with_plain_rounding(module: fx.GraphModule) -> fx.GraphModule:
@@ -78,8 +70,35 @@ def with_plain_rounding(module: fx.GraphModule) -> fx.GraphModule:
     return plain.eval()
 
 
-def _save_program(compressed: Compressed, path: Path, text: str) -> None:
+def _text(compressed: Compressed, metadata: Mapping[str, Any]) -> str:
+    return json.dumps({**metadata, **description(compressed)}, sort_keys=True, allow_nan=False)
+
+
+def _save_state(compressed: Compressed, path: Path, metadata: Mapping[str, Any]) -> None:
+    state = {name: tensor.contiguous() for name, tensor in compressed.module.state_dict().items()}
+    save_file(state, path, metadata={METADATA_KEY: _text(compressed, metadata)})
+
+
+def _save_program(compressed: Compressed, path: Path, metadata: Mapping[str, Any]) -> None:
     example = torch.zeros(2, *compressed.traced.network.input_shape)
     shapes = ({0: torch.export.Dim("batch", min=1)},)
     program = torch.export.export(with_plain_rounding(compressed.module), (example,), dynamic_shapes=shapes)
-    torch.export.save(program, path, extra_files={METADATA_FILE: text})
+    torch.export.save(program, path, extra_files={METADATA_FILE: _text(compressed, metadata)})
+
+
+def _save_onnx(compressed: Compressed, path: Path, metadata: Mapping[str, Any]) -> None:
+    try:
+        from compress.onnx_file import compressed_model  # imported here: it needs an extra
+    except ImportError as error:
+        raise MissingExtraError(
+            f"'{path.suffix}' needs a package that is not installed ({error.name}); pip install 'espalier[onnx]'"
+        ) from error
+    text = json.dumps(metadata, sort_keys=True, allow_nan=False)
+    path.write_bytes(compressed_model(compressed, {METADATA_KEY: text}).SerializeToString())
+
+
+_WRITERS: dict[str, Callable[[Compressed, Path, Mapping[str, Any]], None]] = {
+    ".safetensors": _save_state,
+    ".pt2": _save_program,
+    ".onnx": _save_onnx,
+}

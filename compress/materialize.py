@@ -48,7 +48,7 @@ def materialized(traced: TracedNetwork, module: fx.GraphModule, group_masks: Seq
         if path in biased and (path, 0) not in done and (f"{target}.weight", 0) in done:
             _cut(smaller, path, 0, torch.from_numpy(np.flatnonzero(group_masks[layer.output_group])))
     for part in smaller.modules():
-        _fit_attributes(part)
+        fit_attributes(part)
     return smaller
 
 
@@ -73,7 +73,7 @@ def _cut(module: nn.Module, path: str, dim: int, entries: Tensor) -> None:
     setattr(owner, name, nn.Parameter(smaller, requires_grad=False) if isinstance(tensor, nn.Parameter) else smaller)
 
 
-def _fit_attributes(part: nn.Module) -> None:
+def fit_attributes(part: nn.Module) -> None:
     """Makes the sizes that a module states about itself fit its tensors."""
     if isinstance(part, nn.Conv2d):
         depthwise = part.groups > 1 and part.weight.shape[1] == 1 and part.groups == part.in_channels

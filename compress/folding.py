@@ -1,0 +1,113 @@
+"""Integer weights of a compressed network with its batch norms folded in, as integer runtimes take them."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx, nn
+
+from compress.apply import Compressed
+from compress.modules import weight_layer
+
+CONTAINERS = (4, 8, 16)
+"""Widths of the signed integers that hold levels."""
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerLayer:
+    """A layer's weights as integers: weight = levels * scale.
+
+    levels: int16, shape of the weight tensor, within `container_bits`
+    scale: float32 (K',), positive, one per output
+    container_bits: 4, 8 or 16, the narrowest that holds every level of the layer's width
+    """
+
+    levels: NDArray[np.int16]
+    scale: NDArray[np.float32]
+    container_bits: int
+
+
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """A network without the batch norms that its layers could take in, and the layers' integer weights by path."""
+
+    module: fx.GraphModule
+    layers: dict[str, IntegerLayer]
+
+
+def fold(compressed: Compressed) -> Folded:
+    """Returns a copy whose layers take in the batch norm that follows them; its output is the same but for rounding.
+
+    A batch norm multiplies the scale of every output, never its levels; a negative factor changes their sign. A batch
+    norm stays where a layer is called more than once, or where a changed sign leaves the container (level -8 in four
+    bits).
+    """
+    module = copy.deepcopy(compressed.module)
+    layers = {}
+    for record in compressed.records:
+        found = _integer(module, record.target, record.scale[record.kept.outputs], record.scheme.weight_bits)
+        norm = _norm_behind(module, record.target)
+        layers[record.target] = found if norm is None else _fold_one(module, record.target, found, norm)
+    module.recompile()
+    return Folded(module, layers)
+
+
+def container_bits(bits: int) -> int:
+    """Returns the narrowest width of `CONTAINERS` that holds levels of that width."""
+    return next(width for width in CONTAINERS if bits <= width)
+
+
+def _integer(module: fx.GraphModule, target: str, scale: NDArray[np.float32], bits: int) -> IntegerLayer:
+    weight = weight_layer(module, target).weight.detach().numpy()
+    levels = np.rint(weight / _per_output(scale, weight.ndim)).astype(np.int16)
+    return IntegerLayer(levels, scale.astype(np.float32), container_bits(bits))
+
+
+def _per_output(values: NDArray[Any], dims: int) -> NDArray[Any]:
+    return values.reshape(-1, *([1] * (dims - 1)))
+
+
+def _norm_behind(module: fx.GraphModule, target: str) -> fx.Node | None:
+    """Returns the call of the batch norm that alone reads a layer called once."""
+    calls = [node for node in module.graph.nodes if node.op == "call_module" and node.target == target]
+    readers = list(calls[0].users) if len(calls) == 1 else []
+    if len(readers) != 1 or readers[0].op != "call_module":
+        return None
+    norm = module.get_submodule(str(readers[0].target))
+    shared = sum(node.target == readers[0].target for node in module.graph.nodes) > 1
+    return None if shared or not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None else readers[0]
+
+
+def _fold_one(module: fx.GraphModule, target: str, found: IntegerLayer, node: fx.Node) -> IntegerLayer:
+    """Folds one batch norm into its layer where the levels allow it; returns the layer's integers."""
+    layer, norm = weight_layer(module, target), module.get_submodule(str(node.target))
+    factor, shift = _affine(norm)
+    negative = _per_output(factor < 0, found.levels.ndim)
+    levels = np.where(negative, -found.levels, found.levels)
+    if levels.max(initial=0) >= 2 ** (found.container_bits - 1):
+        return found
+    levels = np.where(_per_output(factor == 0, levels.ndim), 0, levels).astype(np.int16)
+    scale = np.where(factor == 0, found.scale, found.scale * np.abs(factor)).astype(np.float32)
+    bias = 0.0 if layer.bias is None else layer.bias.detach().numpy().astype(np.float64)
+    layer.weight = nn.Parameter(torch.from_numpy(levels * _per_output(scale, levels.ndim)), requires_grad=False)
+    layer.bias = nn.Parameter(torch.from_numpy((bias * factor + shift).astype(np.float32)), requires_grad=False)
+    node.replace_all_uses_with(node.all_input_nodes[0])
+    module.graph.erase_node(node)
+    return IntegerLayer(levels, scale, found.container_bits)
+
+
+def _affine(norm: nn.Module) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns factor and shift (channels,) of a batch norm in evaluation mode."""
+    if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
+        raise TypeError(f"{type(norm).__name__} is no batch norm with running statistics")
+    mean, variance = norm.running_mean.double(), norm.running_var.double()
+    factor = 1.0 / torch.sqrt(variance + norm.eps)
+    if norm.affine:
+        factor = factor * norm.weight.detach().double()
+    shift = -mean * factor + (norm.bias.detach().double() if norm.affine else 0.0)
+    return factor.numpy(), shift.numpy()
