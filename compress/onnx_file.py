@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir
+import onnxscript.optimizer
 import torch
 from numpy.typing import NDArray
 from onnxscript import opset21 as onnx_operators
@@ -54,13 +55,11 @@ def compressed_model(compressed: Compressed, metadata: Mapping[str, str] | None 
         if isinstance(part, FakeQuantiser):
             setattr(folded.module, name, nn.Identity() if part.chosen is None else _Rounding(part.chosen))
     model = _converted(folded.module, compressed.traced)
-    for target, layer in folded.layers.items():
-        weight = folded.module.get_parameter(f"{target}.weight").detach().numpy()
-        _store_integers(model.graph, f"{target}.weight", weight, layer)
     for target in _coarse_biases(compressed, folded.layers):
         _set_apart(model.graph, f"{target}.weight", f"{target}.bias")
-    onnx.helper.set_model_props(model, dict(metadata or {}))
-    return _checked(model, compressed.traced)
+    for target, layer in folded.layers.items():
+        _store_integers(model.graph, f"{target}.weight", layer)
+    return _finished(model, compressed.traced, metadata or {})
 
 
 def float_model(traced: TracedNetwork) -> onnx.ModelProto:
@@ -69,7 +68,7 @@ def float_model(traced: TracedNetwork) -> onnx.ModelProto:
     Raises:
         UnsupportedNetworkError: an operation that ONNX lacks.
     """
-    return _checked(_converted(copy.deepcopy(traced.module), traced), traced)
+    return _finished(_converted(copy.deepcopy(traced.module), traced), traced, {})
 
 
 @torch.library.custom_op("espalier::round_to_levels", mutates_args=())
@@ -113,6 +112,7 @@ def _converted(module: fx.GraphModule, traced: TracedNetwork) -> onnx.ModelProto
                 (example,),
                 dynamo=True,
                 verbose=False,
+                optimize=False,
                 opset_version=OPSET,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
@@ -125,10 +125,6 @@ def _converted(module: fx.GraphModule, traced: TracedNetwork) -> onnx.ModelProto
     if program is None:
         raise UnsupportedNetworkError(f"network '{traced.network.name}' gave no ONNX model")
     model: onnx.ModelProto = program.model_proto
-    for node in model.graph.node:
-        del node.metadata_props[:]
-    del model.graph.value_info[:]
-    del model.graph.metadata_props[:]
     return model
 
 
@@ -145,29 +141,34 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _store_integers(graph: onnx.GraphProto, name: str, weight: NDArray[np.float32], layer: IntegerLayer) -> None:
-    """Replaces a float weight by its levels and the node that multiplies them by their scales."""
-    tensor, transposed = _stored_weight(graph, name, weight)
-    levels, output = layer.levels.T if transposed else layer.levels, tensor.name
+def _store_integers(graph: onnx.GraphProto, name: str, layer: IntegerLayer) -> None:
+    """Replaces a float weight by its levels and the node that multiplies them by their scales.
+
+    A linear layer on maps reads its weight through a transposition, which the levels take in.
+    """
+    tensor = _initializer(graph, name)
+    readers = [node for node in graph.node if name in node.input]
+    transposed = len(layer.levels.shape) == 2 and {node.op_type for node in readers} == {"Transpose"}
+    outputs = [node.output[0] for node in readers] if transposed else [name]
     parts = [f"{name}.levels", f"{name}.scale", f"{name}.zero_point"]
     zeros = np.zeros(len(layer.scale), np.int16)  # runtimes that rewrite int8 to uint8 expect them to be there
+    levels = layer.levels.T if transposed else layer.levels
     tensor.CopyFrom(_integer_tensor(parts[0], levels, layer.container_bits))
     graph.initializer.append(onnx.numpy_helper.from_array(layer.scale, parts[1]))
     graph.initializer.append(_integer_tensor(parts[2], zeros, layer.container_bits))
-    node = onnx.helper.make_node("DequantizeLinear", parts, [output], name=f"{name}.dequantise", axis=int(transposed))
-    graph.node.insert(0, node)
+    for node in readers if transposed else []:
+        graph.node.remove(node)
+    for i, output in enumerate(outputs):
+        label = f"{name}.dequantise{i or ''}"
+        node = onnx.helper.make_node("DequantizeLinear", parts, [output], name=label, axis=int(transposed))
+        graph.node.insert(0, node)
 
 
-def _stored_weight(graph: onnx.GraphProto, name: str, weight: NDArray[np.float32]) -> tuple[onnx.TensorProto, bool]:
-    """Returns the model's tensor of a weight, and whether it is transposed, as it is for a linear layer on maps."""
+def _initializer(graph: onnx.GraphProto, name: str) -> Any:
     for tensor in graph.initializer:
         if tensor.name == name:
-            return tensor, False
-    for tensor in graph.initializer:
-        swapped = weight.ndim == 2 and tuple(tensor.dims) == weight.shape[::-1]
-        if swapped and np.array_equal(onnx.numpy_helper.to_array(tensor).T, weight):
-            return tensor, True
-    raise UnsupportedNetworkError(f"the ONNX model has no weight '{name}': its layer was rewritten by the exporter")
+            return tensor
+    raise UnsupportedNetworkError(f"the ONNX model has no parameter '{name}': the exporter rewrote its layer")
 
 
 def _integer_tensor(name: str, levels: NDArray[np.int16], bits: int) -> onnx.TensorProto:
@@ -193,17 +194,26 @@ def _coarse_biases(compressed: Compressed, layers: Mapping[str, IntegerLayer]) -
 def _set_apart(graph: onnx.GraphProto, weight: str, bias: str) -> None:
     """Moves a bias out of every Conv and Gemm that adds it, into an addition behind it."""
     readers = [node for node in graph.node if list(node.input[1:]) == [weight, bias]]
+    if not readers:  # a batch norm that could not be folded adds it
+        return
     for node in readers:
         total, node.output[0] = node.output[0], f"{node.output[0]}.sum"
         del node.input[2]
         place = list(graph.node).index(node) + 1
         graph.node.insert(place, onnx.helper.make_node("Add", [node.output[0], bias], [total], name=f"{bias}.add"))
-    tensor = next(tensor for tensor in graph.initializer if tensor.name == bias)
+    tensor = _initializer(graph, bias)
     if any(node.op_type == "Conv" for node in readers):
         tensor.dims.extend([1, 1])
 
 
-def _checked(model: onnx.ModelProto, traced: TracedNetwork) -> onnx.ModelProto:
+def _finished(model: onnx.ModelProto, traced: TracedNetwork, metadata: Mapping[str, str]) -> onnx.ModelProto:
+    """Returns the model simplified, without the exporter's notes, checked."""
+    with _quiet():
+        model = onnxscript.optimizer.optimize(model)
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    del model.graph.value_info[:], model.graph.metadata_props[:]
+    onnx.helper.set_model_props(model, dict(metadata))
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from tests.agent.bench import Bench
 
@@ -92,7 +93,42 @@ def test_the_network_is_written(bench: Bench, finished: Path) -> None:
     assert torch.export.load(program).module()(torch.zeros(2, 3, 12, 12)).shape == (2, 3)
     refused = bench.run(*words, str(bench.folder / "small.onyx"))
     assert refused.returncode == 2
-    assert ".safetensors, .pt2" in refused.stderr
+    assert ".safetensors, .pt2, .onnx" in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_written_file_is_compared_with_its_plan(bench: Bench, finished: Path) -> None:
+    words = ["agent.apply", str(finished / "plan.json"), "--net", "net.py:build"]
+    out = bench.folder / "compared.safetensors"
+    written = bench.run(*words, "--out", str(out))
+    assert written.returncode == 0, written.stderr
+    assert f"{out}: {out.stat().st_size:,} bytes" in written.stdout
+    same = bench.run(*words, "--verify", str(out))
+    assert same.returncode == 0, same.stdout + same.stderr
+    assert "every weight, width and shape is the plan's" in same.stdout
+    with safe_open(out, "pt") as archive:
+        metadata, state = archive.metadata(), {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+    state["conv2.weight"].view(-1)[3] += 0.25
+    save_file(state, out, metadata)
+    changed = bench.run(*words, "--verify", str(out))
+    assert changed.returncode == 1
+    assert "conv2.weight: 1 values are not the plan's" in changed.stdout
+    missing = bench.run(*words, "--verify", "none.safetensors")
+    assert missing.returncode == 2
+
+
+@pytest.mark.slow
+def test_an_onnx_model_is_written_and_compared(bench: Bench, finished: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
+    pytest.importorskip("onnxscript", reason="needs the extra `onnx`")
+    out = bench.folder / "small.onnx"
+    words = ["agent.apply", str(finished / "plan.json"), "--net", "net.py:build", "--out", str(out)]
+    result = bench.run(*words)
+    assert result.returncode == 0, result.stderr
+    assert "the dense network as ONNX: " in result.stdout
+    assert "0 answers differ by more than that explains" in result.stdout
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    assert session.run(None, {"images": np.zeros((2, 3, 12, 12), np.float32)})[0].shape == (2, 3)
 
 
 @pytest.mark.slow
