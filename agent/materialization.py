@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,16 @@ class Materialized:
     compressed: Compressed
 
 
-def write(document: Document, given: Overrides, out: Path, display: Display) -> list[str]:
-    """Writes the network with removed channels cut out, verified against the plan; returns lines on what was written.
+@dataclass(frozen=True)
+class Written:
+    """What is told of a written file: lines for a person, and the same as JSON-safe figures."""
+
+    lines: list[str]
+    figures: dict[str, Any]
+
+
+def write(document: Document, given: Overrides, out: Path, display: Display) -> Written:
+    """Writes the network with removed channels cut out, verified against the plan; returns what was written.
 
     Raises:
         EspalierError: a source, a hash or a choice that does not fit.
@@ -44,13 +52,16 @@ def write(document: Document, given: Overrides, out: Path, display: Display) -> 
     subject = made.rebuilt.assembly.subject
     dense = sum(parameter.numel() for parameter in subject.traced.module.parameters())
     left = sum(parameter.numel() for parameter in made.compressed.module.parameters())
+    figures = {"file_bytes": out.stat().st_size, "parameters": left, "dense_parameters": dense}
     told = [
-        f"{out}: {out.stat().st_size:,} bytes, {left:,} of {dense:,} parameters; "
+        f"{out}: {figures['file_bytes']:,} bytes, {left:,} of {dense:,} parameters; "
         f"{document['totals']['size_kb']:,.1f} kB stored on the accelerator"
     ]
     if out.suffix == ".onnx":
-        told += _onnx_lines(made, out, display)
-    return [*told, _usage(made, out)]
+        onnx = _compared(made, out, display)
+        told, figures = told + onnx.lines, figures | onnx.figures
+    usage = _usage(made, out)
+    return Written([*told, f"run it: {usage}"], {**figures, "usage": usage})
 
 
 def compare(document: Document, given: Overrides, path: Path, display: Display) -> list[str]:
@@ -85,7 +96,7 @@ def _metadata(made: Materialized, *, whole: bool) -> dict[str, Any]:
     return {"plan": kept, "input": {"mean": list(source.mean), "std": list(source.std)}}
 
 
-def _onnx_lines(made: Materialized, out: Path, display: Display) -> list[str]:
+def _compared(made: Materialized, out: Path, display: Display) -> Written:
     """Returns the sizes of dense files beside the written one, and how onnxruntime's answers compare with torch's.
 
     Raises:
@@ -107,10 +118,11 @@ def _onnx_lines(made: Materialized, out: Path, display: Display) -> list[str]:
     if found.unexplained:
         out.unlink()
         raise MismatchError(f"onnxruntime does not answer as torch does: {found.text}; {out} was removed")
-    return [
+    lines = [
         f"the dense network as ONNX: {sizes[0]:,} bytes in float32, {sizes[1]:,} at {bits} bits",
         f"onnxruntime against torch: {found.text}",
     ]
+    return Written(lines, {"dense_float_bytes": sizes[0], "dense_bytes": sizes[1], "agreement": asdict(found)})
 
 
 def _usage(made: Materialized, out: Path) -> str:
@@ -123,6 +135,6 @@ def _usage(made: Materialized, out: Path) -> str:
         ".safetensors": f"compress.loading.load_compressed(Path('{out}'), network)(images)",
     }
     return (
-        f"run it: {calls[out.suffix]}; images float32 (N, {shape}), pixels in [0, 1] less mean {source.mean} over "
+        f"{calls[out.suffix]}; images float32 (N, {shape}), pixels in [0, 1] less mean {source.mean} over "
         f"std {source.std}"
     )
