@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import fx, nn
 
-from compress.apply import Compressed
+from compress.apply import Compressed, LayerRecord
 from compress.modules import weight_layer
 
 CONTAINERS = (4, 8, 16)
@@ -20,14 +20,16 @@ CONTAINERS = (4, 8, 16)
 
 @dataclass(frozen=True, eq=False)
 class IntegerLayer:
-    """A layer's weights as integers: weight = levels * scale.
+    """A layer's weights as integers: weight = (levels - zero_point) * scale.
 
     levels: int16, shape of the weight tensor, within `container_bits`
+    zero_point: int16 (K',), within `container_bits`, 0 where weights are rounded symmetrically
     scale: float32 (K',), positive, one per output
     container_bits: 4, 8 or 16, the narrowest that holds every level of the layer's width
     """
 
     levels: NDArray[np.int16]
+    zero_point: NDArray[np.int16]
     scale: NDArray[np.float32]
     container_bits: int
 
@@ -50,7 +52,7 @@ def fold(compressed: Compressed) -> Folded:
     module = copy.deepcopy(compressed.module)
     layers = {}
     for record in compressed.records:
-        found = _integer(module, record.target, record.scale[record.kept.outputs], record.scheme.weight_bits)
+        found = _integer(module, record)
         norm = _norm_behind(module, record.target)
         layers[record.target] = found if norm is None else _fold_one(module, record.target, found, norm)
     module.recompile()
@@ -62,10 +64,14 @@ def container_bits(bits: int) -> int:
     return next(width for width in CONTAINERS if bits <= width)
 
 
-def _integer(module: fx.GraphModule, target: str, scale: NDArray[np.float32], bits: int) -> IntegerLayer:
-    weight = weight_layer(module, target).weight.detach().numpy()
-    levels = np.rint(weight / _per_output(scale, weight.ndim)).astype(np.int16)
-    return IntegerLayer(levels, scale.astype(np.float32), container_bits(bits))
+def _integer(module: fx.GraphModule, record: LayerRecord) -> IntegerLayer:
+    weight = weight_layer(module, record.target).weight.detach().numpy()
+    kept = record.kept.outputs if len(weight) == np.count_nonzero(record.kept.outputs) else slice(None)
+    scale = record.scale[kept].astype(np.float32)
+    zero_point = np.zeros(len(weight), np.int64) if record.zero_point is None else record.zero_point[kept]
+    levels = np.rint(weight / _per_output(scale, weight.ndim)) + _per_output(zero_point, weight.ndim)
+    bits = container_bits(record.scheme.weight_bits)
+    return IntegerLayer(levels.astype(np.int16), zero_point.astype(np.int16), scale, bits)
 
 
 def _per_output(values: NDArray[Any], dims: int) -> NDArray[Any]:
@@ -87,18 +93,19 @@ def _fold_one(module: fx.GraphModule, target: str, found: IntegerLayer, node: fx
     """Folds one batch norm into its layer where the levels allow it; returns the layer's integers."""
     layer, norm = weight_layer(module, target), module.get_submodule(str(node.target))
     factor, shift = _affine(norm)
-    negative = _per_output(factor < 0, found.levels.ndim)
-    levels = np.where(negative, -found.levels, found.levels)
-    if levels.max(initial=0) >= 2 ** (found.container_bits - 1):
+    sign = np.sign(factor).astype(np.int16)  # 0 where the norm erases an output
+    dims = found.levels.ndim
+    levels, zero_point = found.levels * _per_output(sign, dims), found.zero_point * sign
+    if max(levels.max(initial=0), zero_point.max(initial=0)) >= 2 ** (found.container_bits - 1):
         return found
-    levels = np.where(_per_output(factor == 0, levels.ndim), 0, levels).astype(np.int16)
     scale = np.where(factor == 0, found.scale, found.scale * np.abs(factor)).astype(np.float32)
+    weight = (levels - _per_output(zero_point, dims)) * _per_output(scale, dims)
     bias = 0.0 if layer.bias is None else layer.bias.detach().numpy().astype(np.float64)
-    layer.weight = nn.Parameter(torch.from_numpy(levels * _per_output(scale, levels.ndim)), requires_grad=False)
+    layer.weight = nn.Parameter(torch.from_numpy(weight), requires_grad=False)
     layer.bias = nn.Parameter(torch.from_numpy((bias * factor + shift).astype(np.float32)), requires_grad=False)
     node.replace_all_uses_with(node.all_input_nodes[0])
     module.graph.erase_node(node)
-    return IntegerLayer(levels, scale, found.container_bits)
+    return IntegerLayer(levels, zero_point, scale, found.container_bits)
 
 
 def _affine(norm: nn.Module) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -151,11 +151,10 @@ def _store_integers(graph: onnx.GraphProto, name: str, layer: IntegerLayer) -> N
     transposed = len(layer.levels.shape) == 2 and {node.op_type for node in readers} == {"Transpose"}
     outputs = [node.output[0] for node in readers] if transposed else [name]
     parts = [f"{name}.levels", f"{name}.scale", f"{name}.zero_point"]
-    zeros = np.zeros(len(layer.scale), np.int16)  # runtimes that rewrite int8 to uint8 expect them to be there
     levels = layer.levels.T if transposed else layer.levels
     tensor.CopyFrom(_integer_tensor(parts[0], levels, layer.container_bits))
     graph.initializer.append(onnx.numpy_helper.from_array(layer.scale, parts[1]))
-    graph.initializer.append(_integer_tensor(parts[2], zeros, layer.container_bits))
+    graph.initializer.append(_integer_tensor(parts[2], layer.zero_point, layer.container_bits))
     for node in readers if transposed else []:
         graph.node.remove(node)
     for i, output in enumerate(outputs):

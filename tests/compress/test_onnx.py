@@ -1,5 +1,6 @@
 """ONNX models of compressed networks: integers of the right width, physically smaller, and torch's answers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,21 @@ def test_norms_are_folded_exactly(smaller: Compressed, images: Tensor) -> None:
     inner = folded.layers["inner"]
     weight = folded.module.get_submodule("inner").weight.numpy()
     assert np.array_equal(inner.levels * inner.scale[:, None, None, None], weight)
+    assert not inner.zero_point.any()
+
+
+def test_asymmetric_weights_keep_their_zero_points(smaller: Compressed, images: Tensor) -> None:
+    rng = np.random.default_rng(0)
+    records = []
+    for record in smaller.records:
+        shift = rng.integers(-3, 4, len(record.scale))
+        records.append(replace(record, zero_point=shift) if record.target == "inner" else record)
+    shifted = replace(smaller, records=tuple(records))
+    model = onnx_file.compressed_model(shifted)
+    stored = onnx.numpy_helper.to_array(constants(model)["inner.weight.zero_point"])
+    assert stored.any()
+    found = onnx_session.run(onnx_session.open_session(model.SerializeToString()), images)
+    assert onnx_session.agreement(answers(smaller, images), found).largest_difference < 0.1
 
 
 def test_a_changed_sign_that_does_not_fit_leaves_the_norm(measurer: Measurer, traced: TracedNetwork) -> None:
