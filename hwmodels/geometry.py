@@ -116,8 +116,8 @@ def group_shape(layer: Layer, rows_limit: int, columns_limit: int, images: int =
 class LayerShapes:
     """What arrays that fold no kernels need of every layer, float64 (L,).
 
-    positions: P * Q; columns: Q; kernel: R * S; pixels: of one channel that are read; from_image: 1 where the network's own input
-    is read, which comes from DRAM as it is
+    positions: P * Q; columns: Q; kernel: R * S; pixels: of one channel that are read; from_image: 1 where the network's
+    own input is read, which comes from DRAM as it is
     """
 
     groups: FloatArray
