@@ -19,17 +19,17 @@ from agent.hints import HintLayout
 from agent.interface import Interface
 from agent.landing import Landed, Lander
 from agent.limits import COSTS, Bounds
-from agent.opened_run import AGENT, OpenedRun
+from agent.measured_phase import layer_errors
+from agent.opened_run import AGENTS, OpenedRun
 from agent.searchers.frontier import predicted_frontier
 from agent.steps import Stepper
 from envs.accuracy.archive import Measurement
 from envs.accuracy.calibration import Calibration
 from envs.observation import build_observer
 from envs.problem import Metrics, Objective, Problem
-from plan.assignment import FloatArray
 from plan.budget import FLAGS, Budget
 from plan.errors import MissingFileError
-from plan.space import ACTIVATION_BITS, DENSITY, METHOD, WEIGHT_BITS, Choices
+from plan.space import Choices
 
 RATES = 96
 STARTS, ROUNDS, EXCHANGES = 3, 12, 1
@@ -111,12 +111,12 @@ def cautious_drop(calibration: Calibration, points: float, confidence: float) ->
 
 def _candidates(run: OpenedRun) -> Choices:
     """Returns the predicted frontier of the agent's plans, of the best that it met in training, and of the measured."""
-    file = run.folder / AGENT
-    if not file.is_file():
+    files = [file for name in AGENTS if (file := run.folder / name).is_file()]
+    if not files:
         raise MissingFileError(
-            f"{run.folder} holds no {AGENT}: --method {run.settings.method}; ask a run of agent.train"
+            f"{run.folder} holds no {AGENTS[-1]}: --method {run.settings.method}; ask a run of agent.train"
         )
-    actor, observer = load_actor(file), build_observer(run.problem)
+    actor, observer = load_actor(files[0]), build_observer(run.problem)
     actor.interface.check_same_shapes(Interface(HintLayout.of(observer), 1, run.problem.space.n_layers))
     plans = decide(actor.learners, observer, rate_grid(RATES))
     known = np.array([entry.choice for entry in run.measured], dtype=np.int16)
@@ -202,11 +202,3 @@ def _most_error(problem: Problem, choice: Choices) -> str:
     found = layer_errors(problem, choice)
     layer = int(np.argmax(found))
     return f"{found[layer] / max(float(found.sum()), 1e-300):.0%} comes from {problem.network.layers[layer].name}"
-
-
-def layer_errors(problem: Problem, choice: Choices) -> FloatArray:
-    """Returns the predicted error of every layer of a plan, nats (L,), its input tensor's included."""
-    layers = np.arange(problem.space.n_layers)
-    filled = problem.space.filled(choice[None])[0].astype(np.int64)
-    own = problem.errors.weight[layers, filled[:, METHOD], filled[:, DENSITY], filled[:, WEIGHT_BITS]]
-    return np.asarray(own + problem.errors.activation[layers, filled[problem.space.deciders.reader, ACTIVATION_BITS]])

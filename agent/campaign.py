@@ -23,6 +23,7 @@ from agent.progress import Display
 from agent.record import Found, Measurement, Order, describe
 from agent.refine import fitted, refine
 from agent.run_folder import RunFolder, versions
+from agent.searchers.composite import CompositeSearcher
 from agent.searchers.protocol import MeasuringSearcher, Searcher, Stop
 from envs.accuracy.archive import Archive
 from envs.accuracy.archive import Measurement as Measured
@@ -160,6 +161,23 @@ class Campaign:
         return searcher.search(
             self.problem, self.settings.limits, stop=stop, seed=self.settings.seed, observer=self._observer
         )
+
+    def adapt(self, searcher: Searcher, candidates: Choices, deadline: float | None) -> Choices:
+        """Returns the candidates after the measured phase of a searcher that has one."""
+        if not isinstance(searcher, CompositeSearcher):
+            return candidates
+        effort = self.effort
+        found = searcher.adapt(
+            self.problem,
+            self.archive,
+            candidates,
+            self.settings.limits,
+            measuring=Measuring(effort.search_images, effort.evaluations, deadline),
+            plans=effort.adaptation_plans,
+            seed=self.settings.seed,
+        )
+        self.problem = fitted(self.problem, self.archive, effort.search_images)
+        return found
 
     def explore(self, searcher: MeasuringSearcher, deadline: float | None) -> None:
         """Lets a searcher spend all evaluations by itself, on measured accuracy alone."""

@@ -36,12 +36,14 @@ from agent.hyperparameters import Hyperparameters
 from agent.interface import Interface
 from agent.learners import make_learners
 from agent.limits import Bounds
+from agent.measured_phase import adapt
 from agent.policies import MethodPolicy
 from agent.random_stream import RandomStream
 from agent.rollout import Summary, collect
 from agent.sb3_vec import TRAINED_RATES, CompressionVecEnv
 from agent.scoped_logger import ScopedLogger
 from agent.unchecked import unchecked_distributions
+from envs.accuracy.archive import Archive
 from envs.episodes import Outcome
 from envs.observation import Observer
 from plan.assignment import FloatArray as FloatArray64
@@ -238,6 +240,24 @@ class CompositeAgent(BaseAlgorithm):
         Where no exchange rate keeps the limits as predicted, the plan that breaks them least.
         """
         return decide_within(self.learners, observer, Bounds.of(observer.problem, limits))
+
+    def adapt(self, observer: Observer, archive: Archive, limits: Budget, *, plans: int, images: int) -> int:
+        """Learns from a few plans about the limits that are measured now; returns how many (`agent.measured_phase`).
+
+        Args:
+            observer: of the problem trained on.
+            archive: measures and counts.
+            limits: about which plans are played.
+            plans: how many.
+            images: to measure on.
+        """
+        self.ppo.set_logger(self._quiet())
+        self.ddpg.set_logger(self._quiet())
+        with self._stream, unchecked_distributions():
+            return adapt(self.learners, observer, archive, limits, hyper=self.hyper, plans=plans, images=images)
+
+    def _quiet(self) -> Logger:
+        return Logger(folder=None, output_formats=[])
 
     def _masks(self, observations: FloatArray) -> NDArray[np.bool_]:
         return self.interface.layout.mask_of(torch.as_tensor(observations)).numpy()

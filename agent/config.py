@@ -19,6 +19,7 @@ from plan.restrictions import Pin, Restrictions
 Objective = Literal["energy", "latency", "edp", "size"]
 OBJECTIVES = ("energy", "latency", "edp", "size")
 METHODS = ("composite", "random", "greedy", "ilp", "nsga2", "tpe", "amc", "haq", "rules")
+ALGORITHMS = ("composite", "ppo", "ddpg", "td3", "sac")
 NO_EFFECT = ("out", "resume", "dry_run", "quiet", "json")
 """Settings that do not change what is found; plan.json leaves them out."""
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -96,6 +97,10 @@ class Settings:
     )
     method: str = field(
         default="composite", metadata=_flag("who searches: " + ", ".join(METHODS), read=_one_of(METHODS))
+    )
+    algo: str = field(
+        default="composite",
+        metadata=_flag("learners of agent.train: " + ", ".join(ALGORITHMS), read=_one_of(ALGORITHMS)),
     )
     measured_only: bool = field(
         default=False,

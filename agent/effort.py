@@ -22,6 +22,7 @@ FEWEST_EVALUATIONS, MOST_EVALUATIONS = 12, 48
 DECISIONS_PER_SECOND = 8_000.0
 DECISIONS = 150_000
 FEWEST_EPISODES, MOST_EPISODES = 2_000, 8_000
+MOST_ADAPTATION_PLANS = 6
 FIDELITY_PLANS = 24
 FINALISTS = 8
 CHANGED_SHARE = 0.8
@@ -35,6 +36,7 @@ class Effort:
     Attributes:
         steps: layer decisions that the agent trains on.
         evaluations: plans measured during the search, `calibration_plans` of them before it.
+        adaptation_plans: of these, the agent's own from which it learns once more.
         search_images: validation images that the search measures on.
         fidelity_plans, fidelity_images: plans that no fit sees, and the images that they are measured on.
         finalists: plans measured on all validation images, at most.
@@ -43,6 +45,7 @@ class Effort:
     steps: int
     evaluations: int
     calibration_plans: int
+    adaptation_plans: int
     search_images: int
     fidelity_plans: int
     fidelity_images: int
@@ -96,6 +99,7 @@ def effort_of(settings: Settings, network: Network, images: Mapping[str, int]) -
         steps=settings.steps or episodes * len(network.layers),
         evaluations=evaluations,
         calibration_plans=min(max(evaluations // 3, 2), 12),
+        adaptation_plans=min(evaluations // 8, MOST_ADAPTATION_PLANS),
         search_images=search_images,
         fidelity_plans=FIDELITY_PLANS,
         fidelity_images=min(FIDELITY_IMAGES, search_images),

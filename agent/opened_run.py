@@ -22,7 +22,8 @@ from plan.document import Document, load
 from plan.errors import FileFormatError, MismatchError, MissingFileError
 from plan.scheme import Scheme
 
-AGENT, EVALUATIONS = "agent.zip", "evaluations.jsonl"
+AGENTS, EVALUATIONS = ("adapted.zip", "agent.zip"), "evaluations.jsonl"
+"""The agent after its measured phase is asked first."""
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from agent.command import DONE, INTERRUPTED
 from agent.config import Settings
 from agent.effort import effort_of
 from agent.frontier import write_frontier
+from agent.hyperparameters import Hyperparameters
 from agent.judge import Judge
 from agent.plan_sources import Sources
 from agent.prediction import cached_table
 from agent.progress import Display, make_display
 from agent.report_files import write_report
 from agent.run_folder import RunFolder, threads
-from agent.searchers import SEARCHERS, measuring_searcher
+from agent.searchers import SEARCHERS, measuring_searcher, single
 from agent.searchers.composite import CompositeSearcher
 from agent.searchers.protocol import Searcher
 from agent.summary import print_summary, result_json
@@ -150,14 +151,21 @@ class Pipeline:
         self._phase("calibrate", campaign.effort.calibration_plans + 1)
         campaign.calibrate(self._deadline())
         self._phase("learn")
-        candidates = campaign.propose(self._searcher(), self._deadline())
+        searcher = self._searcher()
+        candidates = campaign.propose(searcher, self._deadline())
+        self._phase("adapt", campaign.effort.adaptation_plans)
+        candidates = campaign.adapt(searcher, candidates, self._deadline())
         self._phase("measure", campaign.effort.evaluations)
         campaign.refine(candidates, self._deadline())
 
     def _searcher(self) -> Searcher:
-        if self.settings.method == "composite":
-            return CompositeSearcher(folder=self.folder.path, tensorboard=self.folder.path / "tb")
-        return SEARCHERS.get(self.settings.method)
+        if self.settings.method != "composite":
+            return SEARCHERS.get(self.settings.method)
+        if self.settings.algo in single.ALGORITHMS:
+            return single.SingleSearcher(self.settings.algo)
+        hyper = Hyperparameters()
+        hyper = single.ppo_alone(hyper) if self.settings.algo == "ppo" else hyper
+        return CompositeSearcher(hyper, folder=self.folder.path, tensorboard=self.folder.path / "tb")
 
     def _deadline(self) -> float | None:
         limit = self.settings.time_limit

@@ -15,7 +15,7 @@ from agent.train import start
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after a finished run, 2 when the request cannot be used."""
-    parser = settings_parser("python -m agent.search", "Search with a method of choice.")
+    parser = settings_parser("python -m agent.search", "Search with a method of choice.", leave_out=("algo",))
     return run_command(lambda: start(read_settings(parser, arguments), "agent.search"))
 
 

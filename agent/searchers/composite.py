@@ -12,9 +12,11 @@ from agent.callbacks import Checkpoints, Deadline, Reports
 from agent.composite import CompositeAgent
 from agent.decide import rate_grid
 from agent.hyperparameters import Hyperparameters
+from agent.measuring import Measuring
 from agent.sb3_vec import CompressionVecEnv
 from agent.searchers.frontier import predicted_frontier
 from agent.searchers.protocol import Observer, Stop
+from envs.accuracy.archive import Archive
 from envs.problem import Problem
 from plan.budget import Budget
 from plan.space import Choices
@@ -22,7 +24,8 @@ from plan.space import Choices
 ENVS = 128
 CHECKPOINTS = 10
 """Times that the agent is saved during its training."""
-AGENT_FILE = "agent.zip"
+AGENT_FILE, ADAPTED_FILE = "agent.zip", "adapted.zip"
+FEWEST_MEASURED = 2
 RATES, DRAWS = 96, 8
 """Exchange rates of the final decisions, and episodes per rate with drawn methods besides the greedy one."""
 
@@ -52,6 +55,31 @@ class CompositeSearcher:
             agent.learn(remaining, CallbackList(callbacks), reset_num_timesteps=agent.num_timesteps == 0)
         plans = agent.decide(env.core.observer, rate_grid(RATES), draws=DRAWS)
         return predicted_frontier(problem, np.concatenate((problem.space.start[None], plans, agent.elite.choices)))
+
+    def adapt(
+        self,
+        problem: Problem,
+        archive: Archive,
+        candidates: Choices,
+        limits: Budget,
+        *,
+        measuring: Measuring,
+        plans: int,
+        seed: int,
+    ) -> Choices:
+        """Returns candidates joined by those of the agent after its measured phase, which is kept in `adapted.zip`.
+
+        The trained agent stays as it is in `agent.zip`, so that an interrupted run begins the phase again. Without a
+        folder, or time, nothing changes.
+        """
+        if self.folder is None or plans < FEWEST_MEASURED or measuring.over(archive):
+            return candidates
+        env = CompressionVecEnv(problem, ENVS, seed)
+        agent = CompositeAgent.load(self.folder / AGENT_FILE, env)
+        agent.adapt(env.core.observer, archive, limits, plans=plans, images=measuring.images)
+        agent.save(self.folder / ADAPTED_FILE)
+        decided = agent.decide(env.core.observer, rate_grid(RATES), draws=DRAWS)
+        return predicted_frontier(problem, np.concatenate((candidates, decided)))
 
     def _agent(self, env: CompressionVecEnv, seed: int) -> CompositeAgent:
         """Returns the agent that an interrupted training left, else a new one."""

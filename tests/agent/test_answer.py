@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from agent.actor import load_actor
-from agent.answer import answer, cautious_drop, layer_errors
+from agent.answer import answer, cautious_drop
 from agent.composite import CompositeAgent
 from agent.config import Settings
 from agent.hyperparameters import Hyperparameters
+from agent.measured_phase import layer_errors
 from agent.opened_run import OpenedRun, with_question
 from agent.problem_file import load_problem, network_of, save_problem
 from agent.refine import fitted
