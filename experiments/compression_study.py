@@ -1,0 +1,268 @@
+"""Command: what compression costs in accuracy, setting by setting, with every repair and without each.
+
+python -m experiments.compression_study --net NET --weights FILE --data DATA --csv study.csv
+    [--settings "4/5 bits" ...] [--variants all plain ...] [--images N]
+
+Settings are uniform: one scheme for all layers but the first and the last, which stay dense at 8/8 bits. Figures are on
+all images that calibration did not see. Every line is written as soon as it is measured; a second call measures what is
+missing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from agent.build import Subject, open_subject, use_threads
+from agent.command import DONE, run_command
+from agent.config import Parser
+from agent.progress import Display, make_display
+from compress.measure import MeasureOptions, Measurer
+from compress.profile import Profile, profile
+from compress.quantize import DEFAULT_ACTIVATIONS, ActivationQuantiser, WeightQuantiser
+from compress.repair import RepairOptions
+from envs.accuracy.statistics import drop_points, paired_bootstrap
+from experiments.uniform_setting import SETTINGS, Setting, schemes_of
+from plan.document import write_atomically
+from plan.errors import FileFormatError, InvalidValueError, UnknownNameError
+from plan.registry import close_names
+
+SEQUENTIAL_IMAGES = 256
+BOOTSTRAP_SEED = 0
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to carry a setting out: which repairs run, how levels are placed, how weights are ranked."""
+
+    options: MeasureOptions
+    activations: ActivationQuantiser = DEFAULT_ACTIVATIONS
+    magnitude: bool = False
+
+
+ALL = MeasureOptions(sequential_images=SEQUENTIAL_IMAGES)
+
+
+def _with(repair: RepairOptions) -> Variant:
+    return Variant(replace(ALL, repair=repair))
+
+
+VARIANTS: dict[str, Variant] = {
+    "all": Variant(ALL),
+    "plain": Variant(MeasureOptions(repair=RepairOptions(update=False), recalibrate=False), magnitude=True),
+    "without sequential refit": Variant(replace(ALL, sequential_images=0)),
+    "without weight update": _with(RepairOptions(update=False)),
+    "without growing masks": _with(RepairOptions(rounds=1)),
+    "without descent": _with(RepairOptions(passes=0)),
+    "without re-estimation": Variant(replace(ALL, recalibrate=False)),
+    "weights min-max": _with(RepairOptions(quantiser=WeightQuantiser(ranges="min-max"))),
+    "weights percentile": _with(RepairOptions(quantiser=WeightQuantiser(ranges="percentile"))),
+    "weights per tensor": _with(RepairOptions(quantiser=WeightQuantiser(per_channel=False))),
+    "weights asymmetric": _with(RepairOptions(quantiser=WeightQuantiser(symmetric=False))),
+    "activations min-max": Variant(ALL, ActivationQuantiser(ranges="min-max")),
+    "activations percentile": Variant(ALL, ActivationQuantiser(ranges="percentile")),
+    "activations symmetric": Variant(ALL, ActivationQuantiser(symmetric=True)),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measurement: accuracies in percent, drop in points with its 95 % interval, processor seconds of repairs."""
+
+    network: str
+    weights: str
+    split: str
+    setting: str
+    variant: str
+    images: int
+    dense_accuracy: float
+    accuracy: float
+    drop_points: float
+    low: float
+    high: float
+    repair_seconds: float
+
+    @property
+    def key(self) -> tuple[str, str, str, int, str, str]:
+        """What is measured once."""
+        return (self.network, self.weights, self.split, self.images, self.setting, self.variant)
+
+
+class Study:
+    """Measures settings under variants on one network.
+
+    Args:
+        subject: network and labelled data.
+        images: how many images are measured, 0 for all outside calibration.
+        display: told about progress.
+    """
+
+    def __init__(self, subject: Subject, images: int, display: Display) -> None:
+        splits = subject.dataset.splits
+        if splits.validation.labels is None or splits.test.labels is None:
+            raise InvalidValueError("the data have no labels; a study of accuracy needs them")
+        self.subject, self.display = subject, display
+        self.calibration = subject.tensor(splits.calibration)
+        parts = (splits.validation, splits.test)
+        wanted = images or sum(map(len, parts))
+        self.images: Tensor = torch.cat([subject.tensor(part) for part in parts])[:wanted]
+        self.labels = np.concatenate([splits.validation.labels, splits.test.labels])[:wanted]
+        self._profiles: dict[ActivationQuantiser, Profile] = {}
+        self._measurer: tuple[str, Measurer] | None = None
+        self._dense: np.ndarray | None = None
+
+    def key(self, setting: str, variant: str) -> tuple[str, str, str, int, str, str]:
+        """Returns the key of a line that may be measured."""
+        subject = self.subject
+        name, split = subject.traced.network.name, subject.dataset.splits.sha256
+        return (name, subject.weights_sha256, split, len(self.labels), setting, variant)
+
+    def measurer(self, name: str) -> Measurer:
+        """Returns what measures a variant; only the last one is kept."""
+        if self._measurer is None or self._measurer[0] != name:
+            variant = VARIANTS[name]
+            if variant.activations not in self._profiles:
+                self.display.note(f"profile for '{name}'")
+                self._profiles[variant.activations] = profile(
+                    self.subject.traced, self.calibration, activations=variant.activations
+                )
+            found = self._profiles[variant.activations]
+            self._measurer = name, Measurer(self.subject.traced, found, self.calibration, options=variant.options)
+        return self._measurer[1]
+
+    def line(self, setting: Setting, name: str) -> Line:
+        """Returns the measurement of one setting under one variant."""
+        measurer = self.measurer(name)
+        if self._dense is None:
+            self._dense = measurer.dense_correct(self.images, self.labels)
+        schemes = schemes_of(setting.plain() if VARIANTS[name].magnitude else setting, self.subject.traced.network)
+        start = time.process_time()
+        measurer.load(schemes)
+        seconds = time.process_time() - start
+        right = measurer.correct(schemes, self.images, self.labels)
+        low, high = paired_bootstrap(self._dense, right, seed=BOOTSTRAP_SEED)
+        network, weights, split, images, *_ = self.key(setting.name, name)
+        return Line(
+            network=network,
+            weights=weights,
+            split=split,
+            setting=setting.name,
+            variant=name,
+            images=images,
+            dense_accuracy=100.0 * float(self._dense.mean()),
+            accuracy=100.0 * float(right.mean()),
+            drop_points=drop_points(self._dense, right),
+            low=low,
+            high=high,
+            repair_seconds=round(seconds, 2),
+        )
+
+
+def measured(
+    study: Study, settings: Sequence[Setting], variants: Sequence[str], known: Sequence[Line]
+) -> Iterator[Line]:
+    """Yields the lines that are not known yet, variant by variant."""
+    done = {line.key for line in known}
+    wanted = [(name, setting) for name in variants for setting in settings]
+    missing = [pair for pair in wanted if study.key(pair[1].name, pair[0]) not in done]
+    study.display.phase("settings", len(missing))
+    for count, (name, setting) in enumerate(missing, start=1):
+        yield study.line(setting, name)
+        study.display.advance(count, len(missing), f"{setting.name}, {name}")
+
+
+def read_lines(path: Path) -> list[Line]:
+    """Returns the lines of a CSV file that this command wrote, none when there is no file.
+
+    Raises:
+        FileFormatError: another file.
+    """
+    if not path.is_file():
+        return []
+    kinds = {item.name: {"int": int, "float": float, "str": str}[str(item.type)] for item in fields(Line)}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [Line(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in rows]
+    except (KeyError, ValueError, TypeError) as error:
+        raise FileFormatError(str(path), [f"is not a study ({error}); choose another --csv"]) from error
+
+
+def write_lines(path: Path, lines: Sequence[Line]) -> None:
+    """Writes all lines, the old file or the whole new one.
+
+    Raises:
+        UnwritableError: the file cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=[item.name for item in fields(Line)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(line) for line in lines)
+    write_atomically(path, text.getvalue().encode())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 after printing the table, 2 when the network, the data or the file cannot be used."""
+    parser = Parser(prog="python -m experiments.compression_study", description="What compression costs in accuracy.")
+    parser.add_argument("--net", required=True, help="as of agent.train")
+    parser.add_argument("--weights", default="auto", help="as of agent.train")
+    parser.add_argument("--data", default="digits", help="as of agent.train")
+    parser.add_argument("--csv", required=True, help="read if it is there, and written line by line")
+    parser.add_argument("--settings", nargs="+", help="names of settings (default: all)")
+    parser.add_argument("--variants", nargs="+", default=["all", "plain"], help="names of variants, or 'every'")
+    parser.add_argument("--images", type=int, default=0, help="measured images (default: all outside calibration)")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    return run_command(lambda: _run(parser, arguments))
+
+
+def _run(parser: Parser, arguments: Sequence[str] | None) -> int:
+    options = parser.parse_args(arguments)
+    known_settings = {setting.name: setting for setting in SETTINGS}
+    settings = [known_settings[name] for name in _checked(options.settings or list(known_settings), known_settings)]
+    variants = list(VARIANTS) if options.variants == ["every"] else _checked(options.variants, VARIANTS)
+    if options.images < 0:
+        raise InvalidValueError(f"--images {options.images} (allowed: 0 for all, or more)")
+    use_threads(torch.get_num_threads())
+    path = Path(options.csv)
+    lines = read_lines(path)
+    with make_display(Console(stderr=True), quiet=options.quiet) as display:
+        subject = open_subject(options.net, options.weights, options.data)
+        for line in measured(Study(subject, options.images, display), settings, variants, lines):
+            lines.append(line)
+            write_lines(path, lines)
+    _show(lines, variants)
+    return DONE
+
+
+def _checked(names: Sequence[str], known: dict[str, Setting] | dict[str, Variant]) -> list[str]:
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(f"'{name}' is unknown{close_names(name, list(known))} (known: {', '.join(known)})")
+    return list(names)
+
+
+def _show(lines: Sequence[Line], variants: Sequence[str]) -> None:
+    """Prints a row per network and setting: the drop in points under each variant."""
+    found = {(line.network, line.setting, line.variant): line for line in lines}
+    table = Table(title="accuracy points lost, against the network as given")
+    for heading in ("network", "setting", *variants):
+        table.add_column(heading)
+    for network, setting in dict.fromkeys((line.network, line.setting) for line in lines):
+        cells = [found.get((network, setting, name)) for name in variants]
+        table.add_row(network, setting, *("" if cell is None else f"{cell.drop_points:.2f}" for cell in cells))
+    Console(width=None if sys.stdout.isatty() else 60 + 14 * len(variants)).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""The command behind docs/compression.md."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.compression_study import VARIANTS, Line, main, read_lines, write_lines
+from experiments.uniform_setting import SETTINGS, Setting, schemes_of
+from plan.errors import FileFormatError
+from plan.layer import InputSegment, Layer, Network
+from plan.scheme import Element, Method, Pattern
+from tests.compress.test_sensitivity import NET
+
+
+def layer(name: str, kernel: int, groups: int = 1) -> Layer:
+    segments = (InputSegment(0, 8),)
+    return Layer(name, "conv", 8, 8, kernel, kernel, 4, 4, 4, 4, 1, groups, f"in {name}", None, segments, 0)
+
+
+NETWORK = Network(
+    "net", (8, 4, 4), (layer("a", 3), layer("b", 3), layer("c", 1), layer("d", 3, 8), layer("e", 3)), (), ()
+)
+
+
+def test_ends_are_dense_and_illegal_layers_too() -> None:
+    pattern = Setting("p", 4, 6, Method(Pattern(4), "second-order"), 4 / 9, depthwise_bits=8)
+    first, inner, matrix, depthwise, last = schemes_of(pattern, NETWORK)
+    assert (first, last) == (schemes_of(SETTINGS[0], NETWORK)[0],) * 2
+    assert (first.method.granularity.kind, first.weight_bits, first.activation_bits) == ("dense", 8, 8)
+    assert (inner.method.granularity.kind, inner.density, inner.weight_bits) == ("pattern", 4 / 9, 4)
+    assert matrix.method.granularity.kind == "dense"
+    assert depthwise.weight_bits == 8
+
+
+def test_plain_ranks_by_magnitude() -> None:
+    names = {setting.plain().method.algorithm for setting in SETTINGS}
+    assert names == {"none", "level", "l1", "l2"}
+    assert Setting("e", 8, 8, Method(Element(), "second-order"), 0.5).plain().method.algorithm == "level"
+
+
+def test_lines_survive_the_round_trip(tmp_path: Path) -> None:
+    line = Line("net", "ab", "cd", "4/5 bits", "all", 10, 90.0, 89.5, 0.5, 0.1, 0.9, 1.25)
+    write_lines(tmp_path / "study.csv", [line])
+    assert read_lines(tmp_path / "study.csv") == [line]
+    assert read_lines(tmp_path / "none.csv") == []
+    (tmp_path / "other.csv").write_text("x\n1\n")
+    with pytest.raises(FileFormatError, match="not a study"):
+        read_lines(tmp_path / "other.csv")
+
+
+@pytest.mark.slow
+def test_the_command_measures_once_and_continues(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    study = tmp_path / "study.csv"
+    arguments = ["--net", f"{tmp_path / 'net.py'}:build", "--weights", "none", "--csv", str(study), "--images", "60"]
+    arguments += ["--quiet", "--settings", "4/8 bits", "--variants"]
+    assert main([*arguments, "all"]) == 0
+    (first,) = read_lines(study)
+    variants = ["all", "plain", "weights asymmetric", "activations symmetric"]
+    assert main([*arguments, *variants]) == 0
+    lines = read_lines(study)
+    assert lines[0] == first
+    assert [line.variant for line in lines] == variants
+    assert set(variants) <= set(VARIANTS)
+    assert main([*arguments, "al"]) == 2
