@@ -169,4 +169,4 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # by default that fills every new tensor, which took a seventh of a forward pass; nothing reads uninitialised memory
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
