@@ -17,12 +17,14 @@ class Roofline:
     macs: (B, L), what the datapath spends a slot on, counted in MACs at its full width: zeros that only gate are in,
         zeros that are skipped are not
     dram_bytes: (B, L), moved for one image
+    array_area_mm2: of the datapath's elements, None where it is not known
     """
 
     macs: FloatArray
     dram_bytes: FloatArray
     peak_macs_per_cycle: float
     dram_bytes_per_cycle: float
+    array_area_mm2: float | None = None
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def conflicts(content: Mapping[str, Any]) -> list[str]:
     word_bits, packed = content["array"]["word_bits"], content["extensions"]["pack_traffic"]
     for key in ("weight_bits", "activation_bits"):
         if not packed and capabilities[key] != [word_bits]:
-            problems.append(f"[capabilities] {key} must be [{word_bits}], the word, without pack_traffic")
+            problems.append(f"[capabilities] {key} must be [{word_bits}], word_bits of [array], without pack_traffic")
         if packed and mapping[key] < max(capabilities[key]):
             problems.append(
                 f"[mapping] {key} {mapping[key]} is below {max(capabilities[key])}, the widest of [capabilities]: "

@@ -17,7 +17,7 @@ from hwmodels.schema import Lines, Schema, problems_of
 from plan.errors import FileFormatError, MissingFileError, UnknownNameError
 from plan.registry import Registry, close_names
 
-UNPRICED_KEYS = ("name", "description", "source")
+UNPRICED_KEYS = ("name", "description", "source", "element_area_um2")
 
 
 def nothing_attached(content: Mapping[str, Any], _: Path) -> Mapping[str, Any]:
@@ -130,7 +130,7 @@ def _problems(content: Mapping[str, Any], model: Model, lines: Lines) -> list[st
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:
-    """Returns the SHA-256 over everything that prices: names, descriptions and sources do not enter."""
+    """Returns the SHA-256 over everything that prices: names, descriptions, sources and areas do not enter."""
     return hashlib.sha256(json.dumps(_priced(content), sort_keys=True).encode()).hexdigest()
 
 

@@ -65,8 +65,8 @@ def candidates(mapper: Mapper, shape: GroupShape) -> Mappings:
 
     Parameters that only round differently are listed once: of all e (n, p) with equal numbers of strips (groups) the
     smallest. Of all r that leave room for the same t the largest that saves a pass; m is the most that the buffer
-    holds beside the inputs; of all p those that compute less, or read inputs from DRAM less often, than every larger
-    one. The rest is dearer, but for roundings that are worth less than a percent.
+    holds beside the inputs; of all p those that no larger one equals in both computing and reads of inputs from DRAM.
+    The rest is dearer, but for roundings that are worth less than a percent.
     """
     pairs = _channel_parameters(mapper, shape, _sets_of_strips(mapper, shape))
     return _with_filters(mapper, shape, pairs, _steps(shape.filters, mapper.array.psum_spad_words))
@@ -203,7 +203,7 @@ def _with_filters(mapper: Mapper, shape: GroupShape, at: _Pairs, every_p: IntArr
     legal = (p * at.q[:, None] * shape.S <= array.filter_spad_words) & (t > 0) & (m > 0)
     computed = np.where(legal, p * passes, np.inf)
     loads = np.where(legal, np.ceil(shape.filters / np.maximum(m, 1.0)), np.inf)
-    row, column = np.nonzero(legal & (_below_all_after(computed) | _below_all_after(loads)))
+    row, column = np.nonzero(legal & ~_beaten(computed, loads))
     kept = row, column
     return Mappings(at.e[row], at.n[row], m[kept].astype(np.int64), p[column], at.q[row], at.r[row], t[kept])
 
@@ -218,11 +218,13 @@ def _sets_in_pass(mapper: Mapper, shape: GroupShape, at: _Pairs, p: IntArray) ->
     return np.minimum(most, np.floor(words / of_a_set).astype(np.int64))
 
 
-def _below_all_after(values: FloatArray) -> NDArray[np.bool_]:
-    """Returns where a value is smaller than every later one of its row, (rows, columns)."""
-    following = np.full_like(values, np.inf)
-    following[:, :-1] = np.minimum.accumulate(values[:, :0:-1], axis=1)[:, ::-1]
-    return np.asarray(values < following)
+def _beaten(computed: FloatArray, loads: FloatArray) -> NDArray[np.bool_]:
+    """Returns where a later one of the row is no worse in both respects, (rows, columns)."""
+    first, second = (np.ascontiguousarray(values.T, dtype=np.float32) for values in (computed, loads))
+    beaten = np.zeros(first.shape, dtype=np.bool_)
+    for step in range(1, len(first)):
+        beaten[:-step] |= (first[step:] <= first[:-step]) & (second[step:] <= second[:-step])
+    return beaten.T
 
 
 def _fitting_filters(mapper: Mapper, shape: GroupShape, at: _Pairs) -> FloatArray:

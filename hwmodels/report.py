@@ -16,7 +16,7 @@ from rich.table import Table
 
 from hwmodels.accelerator import LEVELS, VIEWS, Accelerator, Cost, FloatArray
 from hwmodels.assignments import dense
-from hwmodels.bounds import bounds_of
+from hwmodels.bounds import Bounds, bounds_of
 from hwmodels.cost_plot import words, write_plot
 from hwmodels.layer_costs import LayerCost, layer_costs, write_csv
 from hwmodels.loader import load
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.plot:
             bandwidth = bounds.roofline.dram_bytes_per_cycle if bounds.roofline else None
             write_plot(Path(options.plot), title, rows[:-1], bandwidth)
-        closing = _closing(accelerator, subject, costs)
+        closing = [*_closing(accelerator, subject, costs), *_ceilings(bounds), *subject.notes]
     except EspalierError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _closing(accelerator: Accelerator, subject: Subject, costs: Mapping[str, Cost]) -> list[str]:
-    """Returns the lines under the table: energy in both views, what a plan saves in each, and what was replaced."""
+    """Returns the lines under the table: energy in both views, and what a plan saves in each."""
     totals = " and ".join(f"{cost.energy_uj[0]:.5g} uJ in the {view} view" for view, cost in costs.items())
     lines = [f"energy of all layers: {totals}"]
     if subject.baseline is not None:
@@ -81,7 +81,17 @@ def _closing(accelerator: Accelerator, subject: Subject, costs: Mapping[str, Cos
         saved |= {"latency": _saved(after.latency_ms, before.latency_ms), "size": _saved(after.size_kb, before.size_kb)}
         words = ", ".join(f"{name} {share}" for name, share in saved.items())
         lines.append(f"saved against dense at {subject.baseline_bits} bits on {accelerator.name}: {words}")
-    return [*lines, *subject.notes]
+    return lines
+
+
+def _ceilings(bounds: Bounds) -> list[str]:
+    """Returns the line of the machine's ceilings, with the area of its elements where that is known."""
+    roofline = bounds.roofline
+    if roofline is None:
+        return []
+    peak, area = roofline.peak_macs_per_cycle, roofline.array_area_mm2
+    size = "" if area is None else f"; its elements take {area:.3g} mm2, {peak / area:.4g} MAC a cycle and mm2"
+    return [f"at full width at most {peak:g} MAC and {roofline.dram_bytes_per_cycle:.3g} bytes of DRAM a cycle{size}"]
 
 
 def _saved(after: FloatArray, before: FloatArray) -> str:

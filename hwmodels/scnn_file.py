@@ -43,10 +43,12 @@ def conflicts(content: Mapping[str, Any]) -> list[str]:
     problems = []
     units = content["energy_normalised"]
     if not any(units[key] for key in units if key.endswith("_units")):
-        problems.append("[energy_normalised] at least one of the units must be above 0")
+        problems.append(
+            "[energy_normalised] at least one of mac_units, rf_units, noc_units, glb_units, dram_units must be above 0"
+        )
     for key in ("weight_bits", "activation_bits"):
         if max(capabilities[key]) > word_bits:
-            problems.append(f"[capabilities] {key} exceed the multipliers of {word_bits} bits")
+            problems.append(f"[capabilities] {key} exceed word_bits of [array], {word_bits}, the multipliers' width")
     return problems
 
 

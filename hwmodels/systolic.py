@@ -61,6 +61,7 @@ class SystolicParameters:
         (full / weight bits) (full / input bits) MACs a cycle, bits rounded up to 2, 4, 8 or 16) or "bit_serial" (as
         many steps as the inputs have bits, of which datapath_bits make one full MAC)
     datapath_pj: energy of one full-width MAC
+    element_area_um2: multiplier, accumulator and registers; prices nothing, but says what a composable array costs
     scratchpad_bits: inputs and weights together
     """
 
@@ -69,6 +70,7 @@ class SystolicParameters:
     datapath: str
     datapath_bits: int
     datapath_pj: float
+    element_area_um2: float
     accumulator_bits: int
     scratchpad_bits: float
     clock_mhz: float
@@ -129,6 +131,7 @@ class Systolic(Named):
             dram_bytes=dram_bits(bits) / 8.0,
             peak_macs_per_cycle=float(self.parameters.rows * self.parameters.columns),
             dram_bytes_per_cycle=self.parameters.dram_bits_per_cycle / 8.0,
+            array_area_mm2=self.parameters.rows * self.parameters.columns * self.parameters.element_area_um2 * 1e-6,
         )
         return Bounds(limits(self._timing(shapes, work, assignment, bits)), roofline)
 

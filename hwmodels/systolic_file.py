@@ -18,6 +18,7 @@ SCHEMA: Schema = {
         "datapath": one_of(*DATAPATHS),
         "datapath_bits": Field("int", 1, capability_file.WIDEST_BITS),
         "accumulator_bits": Field("int", 1, 64),
+        "element_area_um2": amount(1e-3, 1e9),
     },
     "buffer": {"scratchpad_kb": amount(1e-3, 1e9)},
     "clock": {"core_mhz": amount(1e-3, 1e5), "dram_bits_per_cycle": amount(1e-3, 1e8)},
@@ -46,7 +47,7 @@ def conflicts(content: Mapping[str, Any]) -> list[str]:
     problems = []
     for key in ("weight_bits", "activation_bits"):
         if max(capabilities[key]) > array["datapath_bits"]:
-            problems.append(f"[capabilities] {key} exceed the datapath of {array['datapath_bits']} bits")
+            problems.append(f"[capabilities] {key} exceed datapath_bits of [array], {array['datapath_bits']}")
     return problems or _tile_problems(content)
 
 
@@ -55,7 +56,8 @@ def _tile_problems(content: Mapping[str, Any]) -> list[str]:
     rows, columns = content["array"]["rows_pes"], content["array"]["columns_pes"]
     blocks = [granularity_from_json(item) for item in content["capabilities"]["granularities"]]
     return [
-        f"[capabilities] granularities: {block} does not cover whole tiles of {columns} filters x {rows} channels"
+        f"[capabilities] granularities: {block} does not cover whole tiles of {columns} filters x {rows} "
+        "channels (columns_pes x rows_pes of [array])"
         for block in blocks
         if isinstance(block, BlockPunched) and (block.filters % columns or block.channels % rows)
     ]
@@ -71,6 +73,7 @@ def build(content: Mapping[str, Any], nameplate: Nameplate) -> Systolic:
         datapath=array["datapath"],
         datapath_bits=array["datapath_bits"],
         datapath_pj=joules.pop("datapath_pj"),
+        element_area_um2=float(array["element_area_um2"]),
         accumulator_bits=array["accumulator_bits"],
         scratchpad_bits=float(content["buffer"]["scratchpad_kb"]) * 8192.0,
         clock_mhz=float(clock["core_mhz"]),

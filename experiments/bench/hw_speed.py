@@ -2,7 +2,8 @@
 
 python -m experiments.bench.hw_speed [--plans 512] [--seconds 2]
 
-One process on one core (set OMP_NUM_THREADS=1), timed in its own processor time, so that other load does not count.
+One process on one core (set OMP_NUM_THREADS=1). Every rate is printed per second of its own processor time, so that
+other load does not count, and per second of wall time; below stand the public tools' times per layer.
 A layer configuration is one layer under one plan. Looked up: taken from a table of every layer's cells (32 densities
 x weight bits x activation bits) that was priced before. Shapes are mapped by the preset's policy and by free search.
 """
@@ -27,7 +28,30 @@ from hwmodels.mapping import choose
 from plan.assignment import Assignment
 from plan.layer import InputSegment, Layer, Network
 
+FILE_WIDTH = 140
+PROMISED = {"configurations": 1e6, "lookups": 1e7, "searches": 300.0}
+"""Least rates per second of processor time, of every preset."""
+TOOLS_S_PER_LAYER = {
+    "MAESTRO 4eb08d1": 0.012,
+    "nn_dataflow 198a527": 0.58,
+    "ZigZag 3.9.1": 5.0,
+    "Timeloop 3.0.3": 17.8,
+    "SCALE-Sim 3.0.0": 41.0,
+    "AccelForge 1.0.467": 43.3,
+}
+"""Means over the reference layers, measured by running the tools on one core; MAESTRO prices a given mapping."""
 STAGES = ((64, 256, 56, 3), (128, 512, 28, 4), (256, 1024, 14, 6), (512, 2048, 7, 3))
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Units of work per second, of processor time and of wall time."""
+
+    per_cpu_s: float
+    per_wall_s: float
+
+    def __str__(self) -> str:
+        return f"{self.per_cpu_s:,.0f} / {self.per_wall_s:,.0f}"
 
 
 @dataclass(frozen=True)
@@ -35,10 +59,15 @@ class Speed:
     """Rates of one preset; mappings only where the model searches them, by its own policy and freely."""
 
     name: str
-    configurations_per_s: float
-    lookups_per_s: float
-    mappings_per_s: float | None
-    searches_per_s: float | None
+    configurations: Rate
+    lookups: Rate
+    mappings: Rate | None
+    searches: Rate | None
+
+    def kept(self) -> bool:
+        """Returns whether every rate is at least what is promised."""
+        rates = {name: getattr(self, name) for name in PROMISED}
+        return all(rate is None or rate.per_cpu_s >= PROMISED[name] for name, rate in rates.items())
 
 
 def resnet50() -> Network:
@@ -102,13 +131,13 @@ def random_plans(network: Network, bits: Sequence[int], plans: int, rng: np.rand
     )
 
 
-def rate(work: Callable[[], int], seconds: float) -> float:
-    """Returns units of work per second of processor time: work is repeated for so long and returns its units."""
+def rate(work: Callable[[], int], seconds: float) -> Rate:
+    """Returns units of work per second: work is repeated for so long in processor time and returns its units."""
     work()
-    done, start = 0, time.process_time()
-    while time.process_time() - start < seconds:
+    done, cpu, wall = 0, time.process_time(), time.perf_counter()
+    while time.process_time() - cpu < seconds:
         done += work()
-    return done / (time.process_time() - start)
+    return Rate(done / (time.process_time() - cpu), done / (time.perf_counter() - wall))
 
 
 def measure(accelerator: Accelerator, network: Network, plans: int, seconds: float) -> Speed:
@@ -126,7 +155,7 @@ def measure(accelerator: Accelerator, network: Network, plans: int, seconds: flo
     return Speed(accelerator.name, rate(price, seconds), lookups, mappings, searches)
 
 
-def _lookup_rate(accelerator: Accelerator, network: Network, plans: int, seconds: float) -> float:
+def _lookup_rate(accelerator: Accelerator, network: Network, plans: int, seconds: float) -> Rate:
     known, layers = accelerator.capabilities, len(network.layers)
     grid = np.meshgrid(np.arange(1, 33) / 32, known.weight_bits, known.activation_bits, indexing="ij")
     density, weights, inputs = (np.repeat(axis.reshape(-1, 1), layers, axis=1) for axis in grid)
@@ -141,7 +170,7 @@ def _lookup_rate(accelerator: Accelerator, network: Network, plans: int, seconds
     return rate(lambda: table[columns, chosen].shape[0] * layers, seconds)
 
 
-def _mapping_rate(accelerator: Eyeriss, network: Network, seconds: float) -> float:
+def _mapping_rate(accelerator: Eyeriss, network: Network, seconds: float) -> Rate:
     def search() -> int:
         choose.cache_clear()
         for layer in network.layers:
@@ -158,14 +187,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="time per measurement (default 2)")
     options = parser.parse_args(arguments)
     network = resnet50()
-    title = f"{len(network.layers)} layers of ResNet-50, batches of {options.plans} plans"
-    table = Table("preset", "configurations/s", "looked up/s", "mapped/s", "free search/s", title=title)
-    for name in preset_names():
-        speed = measure(load(name), network, options.plans, options.seconds)
-        rates = (speed.configurations_per_s, speed.lookups_per_s, speed.mappings_per_s, speed.searches_per_s)
-        table.add_row(name, *("" if value is None else f"{value:,.0f}" for value in rates))
-    Console().print(table)
+    title = (
+        f"{len(network.layers)} layers of ResNet-50, batches of {options.plans} plans; per s of processor / wall time"
+    )
+    headings = ("preset", "configurations", "looked up", "mapped by its policy", "mapped by free search", "promised")
+    table = Table(*headings, title=title)
+    speeds = [measure(load(name), network, options.plans, options.seconds) for name in preset_names()]
+    for speed in speeds:
+        rates = (speed.configurations, speed.lookups, speed.mappings, speed.searches)
+        cells = ("" if rate is None else str(rate) for rate in rates)
+        table.add_row(speed.name, *cells, "kept" if speed.kept() else "not kept")
+    console = Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
+    console.print(table)
+    console.print("promised on one core: " + ", ".join(f"{name} {least:,.0f}" for name, least in PROMISED.items()))
+    console.print(_tools(min(speed.searches.per_cpu_s for speed in speeds if speed.searches)))
     return 0
+
+
+def _tools(slowest_per_s: float) -> Table:
+    """Returns the public tools' times per layer beside our slowest free search."""
+    table = Table("tool", "s per layer", "times ours", title="one layer mapped and priced, one core")
+    table.add_row("ours, free search, slowest preset", f"{1.0 / slowest_per_s:.4f}", "1")
+    for tool, seconds in TOOLS_S_PER_LAYER.items():
+        table.add_row(tool, f"{seconds:g}", f"{seconds * slowest_per_s:,.0f}")
+    return table
 
 
 if __name__ == "__main__":

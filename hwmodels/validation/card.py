@@ -17,12 +17,13 @@ QUANTITIES = ("processing_ms", "total_ms", "glb_mb", "dram_mb", "chip_energy_mj"
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of one layer, in the unit that `quantity` ends with."""
+    """One figure of one layer, in the unit that `quantity` ends with; `reason` says why the model deviates."""
 
     layer: str
     quantity: str
     published: float
     model: float
+    reason: str = ""
 
     @property
     def error(self) -> float:

@@ -1,17 +1,20 @@
-"""Published speed-ups of arrays that skip zeros, and what the models say about the same networks."""
+"""Published speed and efficiency of arrays that skip zeros, and what the models say about the same networks."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
+from hwmodels.accelerator import Cost, FloatArray
 from hwmodels.assignments import dense
 from hwmodels.eyeriss import Eyeriss
 from hwmodels.scnn import Scnn
+from hwmodels.traffic import dram_bits
 from hwmodels.validation.card import Row
 from hwmodels.validation.published import measured_table
 from plan.assignment import Assignment
@@ -62,19 +65,116 @@ def sparse_mobilenet() -> Pruned:
     return Pruned(Network("mobilenet", (3, pixels, pixels), tuple(layers), (), ()), (content["density"],) * len(layers))
 
 
-def speedup_rows(chip: Eyeriss, sparse: Eyeriss) -> list[Row]:
-    """Returns the speed-ups of pruned networks over dense ones on the scaled chip; DRAM limits neither."""
-    content = _read()
+@dataclass(frozen=True)
+class Compared:
+    """One network, one image, joules view, DRAM limiting neither: dense on the scaled v1, pruned on v2."""
+
+    name: str
+    pruned: Pruned
+    slow: Cost
+    fast: Cost
+
+    @property
+    def published(self) -> dict[str, Any]:
+        """The published figures of the network."""
+        figures: dict[str, Any] = _read()[self.name]
+        return figures
+
+
+def compared(chip: Eyeriss, sparse: Eyeriss) -> list[Compared]:
+    """Returns the two networks that Eyeriss v2 was published with, on v1 scaled to 192 elements and on v2."""
     scaled = _unlimited(chip)
     array = replace(scaled.parameters.array, columns=SCALED_COLUMNS)
-    scaled = scaled.with_parameters(replace(scaled.parameters, array=array, policy="search"))
-    rows = []
+    scaled, limitless = (
+        scaled.with_parameters(replace(scaled.parameters, array=array, policy="search")),
+        _unlimited(sparse),
+    )
+    found = []
     for name, pruned in (("alexnet", sparse_alexnet()), ("mobilenet", sparse_mobilenet())):
-        slow = scaled.evaluate(pruned.network, dense(pruned.network, chip.parameters.array.word_bits))
-        fast = _unlimited(sparse).evaluate(pruned.network, _assignment(pruned, 8))
-        ratio = float(slow.latency_ms[0] / fast.latency_ms[0])
-        rows.append(Row(f"sparse {name} on {sparse.name}", "speedup", content[name]["speedup"], ratio))
+        whole = dense(pruned.network, chip.parameters.array.word_bits)
+        slow = scaled.evaluate(pruned.network, whole, view="joules")
+        fast = limitless.evaluate(pruned.network, _assignment(pruned, 8), view="joules")
+        found.append(Compared(name, pruned, slow, fast))
+    return found
+
+
+def speedup_rows(networks: Sequence[Compared]) -> list[Row]:
+    """Returns the speed-ups of pruned networks over dense ones on the scaled chip."""
+    return [
+        Row(
+            f"sparse {one.name}",
+            "speedup",
+            one.published["speedup"],
+            float(one.slow.latency_ms[0] / one.fast.latency_ms[0]),
+            one.published.get("speed_reason", ""),
+        )
+        for one in networks
+    ]
+
+
+def efficiency_rows(networks: Sequence[Compared], sparse: Eyeriss) -> list[Row]:
+    """Returns energy gains, inferences per s and J, operations per J of single layers, and DRAM traffic.
+
+    Energy is that of the chip without DRAM, in the joules view.
+    """
+    rows = []
+    for one in networks:
+        gain = float(_chip_pj(one.slow).sum() / _chip_pj(one.fast).sum())
+        name, reason = f"sparse {one.name}", one.published["energy_gain_reason"]
+        rows.append(Row(name, "energy_gain", one.published["energy_gain"], gain, reason))
+        if "inferences_per_s" in one.published:
+            rows += _inference_rows(name, one)
+        if "conv_dram_mb" in one.published:
+            rows += _dram_rows(one, sparse)
+    return [*rows, *_layer_rows(networks, sparse)]
+
+
+def _inference_rows(name: str, one: Compared) -> list[Row]:
+    """Returns inferences per s and J, and what the published figures say of the chip compared with: its power."""
+    published, reason = one.published, one.published["speed_reason"]
+    per_s, per_j = 1e3 / float(one.fast.latency_ms[0]), 1e12 / float(_chip_pj(one.fast).sum())
+    slow_per_s, slow_pj = 1e3 / float(one.slow.latency_ms[0]), float(_chip_pj(one.slow).sum())
+    fast_mw = 1e3 * published["inferences_per_s"] / published["inferences_per_j"]
+    slow_mw = fast_mw * published["energy_gain"] / published["speedup"]
+    gain = per_j / (slow_per_s / slow_mw * 1e3)
+    return [
+        Row(name, "inferences_per_s", published["inferences_per_s"], per_s, reason),
+        Row(name, "inferences_per_j", published["inferences_per_j"], per_j, "static power was set from this figure"),
+        Row(f"{one.name} on scaled v1", "power_mw", slow_mw, slow_pj * slow_per_s * 1e-9, published["power_reason"]),
+        Row(f"{name}, v1 at that power", "energy_gain", published["energy_gain"], gain, "what speed leaves"),
+    ]
+
+
+def _dram_rows(one: Compared, sparse: Eyeriss) -> list[Row]:
+    """Returns the DRAM traffic of the convolutions."""
+    convolutions = [at for at, layer in enumerate(one.pruned.network.layers) if layer.op == "conv"]
+    rows = []
+    for kind, plan in (("dense", dense(one.pruned.network, 8)), ("sparse", _assignment(one.pruned, 8))):
+        moved = dram_bits(sparse.traffic_bits(one.pruned.network, plan))[0, convolutions].sum() / 8e6
+        published, reason = one.published["conv_dram_mb"][kind], one.published["dram_reason"]
+        rows.append(Row(f"{kind} {one.name}, convolutions", "dram_mb", published, float(moved), reason))
     return rows
+
+
+def _layer_rows(networks: Sequence[Compared], sparse: Eyeriss) -> list[Row]:
+    """Returns operations per J of single layers, the multiply-accumulates of zeros included."""
+    found, limitless = {one.name: one for one in networks}, _unlimited(sparse)
+    rows = []
+    for entry in _read()["efficiency"]:
+        network = found[entry["network"]].pruned.network
+        at = [layer.name for layer in network.layers].index(entry["layer"])
+        whole = limitless.evaluate(network, dense(network, 8), view="joules")
+        cost = found[entry["network"]].fast if entry["sparse"] else whole
+        model = float(2.0 * network.layers[at].macs / _chip_pj(cost)[at] * 1e3)
+        weights = "sparse" if entry["sparse"] else "dense"
+        name = f"{entry['network']} {entry['layer']}, {weights} weights"
+        rows.append(Row(name, "gops_per_w", entry["gops_per_w"], model, entry["reason"]))
+    return rows
+
+
+def _chip_pj(cost: Cost) -> FloatArray:
+    """Returns the energy without DRAM, (L,), of the first plan."""
+    return np.asarray((cost.energy_pj - cost.level_pj("dram"))[0])
 
 
 def scnn_rows(scnn: Scnn) -> list[Row]:
@@ -89,7 +189,13 @@ def scnn_rows(scnn: Scnn) -> list[Row]:
         "speedup": scnn.evaluate(network, pruned).latency_cycles,
     }
     return [
-        Row(f"alexnet on {scnn.name}", name, content[name], float(network.macs / multipliers / found.sum()))
+        Row(
+            f"alexnet on {scnn.name}",
+            name,
+            content[name],
+            float(network.macs / multipliers / found.sum()),
+            content["reason"],
+        )
         for name, found in cycles.items()
     ]
 

@@ -9,15 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwmodels.accelerator import LATENCY_PARTS, LEVELS, OPERANDS, VIEWS, Accelerator
+from hwmodels.assignments import dense
 from hwmodels.bounds import Explained
+from hwmodels.dataflow import Mappings
 from hwmodels.eyeriss import Eyeriss
 from hwmodels.eyeriss_parameters import Extensions
+from hwmodels.geometry import GroupShape, group_shape
 from hwmodels.loader import load, preset_names
+from hwmodels.mapping import OBJECTIVES, POLICIES, choose, scores
+from hwmodels.pruning_curves import reference_network
 from hwmodels.timing import LIMITS
 from plan.assignment import Assignment
+from plan.capabilities import Capabilities
 from plan.errors import InvalidValueError
 from plan.layer import Layer, Network
 from plan.scheme import Dense
+from plan.space import DENSITIES, DENSITY, METHOD, build_space
 
 PlanMaker = Callable[..., Assignment]
 Networks = st.SearchStrategy[Network]
@@ -97,6 +104,7 @@ def test_batch_equals_loop_and_subset_equals_whole(
         alone = model.evaluate(network, plan)
         np.testing.assert_array_equal(batch.energy_pj[row], alone.energy_pj[0])
         np.testing.assert_array_equal(batch.latency_cycles[row], alone.latency_cycles[0])
+        np.testing.assert_array_equal(batch.size_bits[row], alone.size_bits[0])
     second = Assignment(**{field.name: getattr(singles[0], field.name)[:, 1:] for field in fields(Assignment)})
     part = model.evaluate(network, second, layers=[1])
     np.testing.assert_array_equal(part.energy_pj[0], batch.energy_pj[0, 1:])
@@ -122,7 +130,7 @@ def test_less_is_never_dearer(
             less[key] = value * data.draw(st.floats(0.3, 1.0))
         else:
             less[key] = data.draw(st.sampled_from([b for b in model.capabilities.weight_bits if b <= value]))
-    kind = data.draw(st.sampled_from(["element", "n:m", "kernel", "block-punched", "block-column"]))
+    kind = data.draw(st.sampled_from(["element", "n:m", "kernel", "pattern", "block-punched", "block-column"]))
     high = model.evaluate(network, plans(network, **more, kind=kind), view=view)
     low = model.evaluate(network, plans(network, **less, kind=kind), view=view)
     slack = 1 + 1e-12
@@ -157,6 +165,35 @@ def test_limits_sum_to_the_latency_and_nothing_beats_the_roofline(
 
 @settings(max_examples=DRAWS)
 @given(data=st.data())
+def test_under_search_the_objective_is_never_higher_with_fewer_bits_or_channels(
+    models: dict[str, Accelerator], drawn_layers: st.SearchStrategy[Layer], data: st.DataObject
+) -> None:
+    """Mappings are searched again for the smaller problem; only the objective itself must not rise."""
+    eyeriss, layer = models["eyeriss"], data.draw(drawn_layers)
+    assert isinstance(eyeriss, Eyeriss)
+    objective, policy = data.draw(st.sampled_from(OBJECTIVES)), data.draw(st.sampled_from(POLICIES))
+    shape = group_shape(layer, 12, 12)[0]
+    smaller = replace(
+        shape,
+        filters=data.draw(st.integers(max(1, shape.filters // 2), shape.filters)),
+        channels=data.draw(st.integers(max(1, shape.channels // 2), shape.channels)),
+    )
+    low, high = sorted(data.draw(st.tuples(st.integers(2, 16), st.integers(2, 16))))
+
+    def best(bits: int, of: GroupShape) -> float:
+        parameters = replace(
+            eyeriss.parameters, policy=policy, objective=objective, mapping_weight_bits=bits, mapping_input_bits=bits
+        )
+        mapper = parameters.mapper()
+        return float(scores(mapper, of, Mappings.of(choose(mapper, of))).item())
+
+    whole = best(high, shape)
+    assert best(low, shape) <= whole * (1 + 1e-12)
+    assert best(high, smaller) <= whole * 1.01, "roundings of the candidates are worth less than a percent"
+
+
+@settings(max_examples=DRAWS)
+@given(data=st.data())
 def test_without_extensions_at_16_bits_eyeriss_is_the_chip(
     models: dict[str, Accelerator], drawn_networks: Networks, plans: PlanMaker, data: st.DataObject
 ) -> None:
@@ -170,6 +207,8 @@ def test_without_extensions_at_16_bits_eyeriss_is_the_chip(
         for place, part in theirs.energy_parts_pj.items():
             np.testing.assert_array_equal(ours.energy_parts_pj[place], part)
         np.testing.assert_array_equal(ours.latency_cycles, theirs.latency_cycles)
+        assert set(ours.energy_parts_pj) == set(theirs.energy_parts_pj)
+        np.testing.assert_array_equal(ours.size_bits, theirs.size_bits)
 
 
 @settings(max_examples=DRAWS)
@@ -221,6 +260,38 @@ def test_removed_channels_cost_what_the_smaller_layer_costs(
     np.testing.assert_allclose(pruned.energy_pj[0, 1], whole.energy_pj[0, 1], rtol=1e-12)
     np.testing.assert_allclose(pruned.latency_cycles[0, 1], whole.latency_cycles[0, 1], rtol=1e-12)
     assert pruned.size_bits[0, 1] == whole.size_bits[0, 1]
+
+
+@hardware
+@pytest.mark.parametrize("kind", ["channel", "filter"])
+def test_chosen_channels_carry_no_index_and_cost_the_smaller_layer(
+    models: dict[str, Accelerator], name: str, kind: str
+) -> None:
+    """From the decision space on: half of the channels between two layers of 256 leaves layers of 128."""
+    model, network = models[name], reference_network(3, 0.4)
+    known = model.capabilities
+    offered = Capabilities(
+        tuple(one for one in known.granularities if one.kind in ("dense", kind)),
+        known.weight_bits,
+        known.activation_bits,
+        known.storage_formats,
+    )
+    space = build_space(network, offered, known.weight_bits[-1])
+    choice = space.baseline.copy()
+    layer = 0 if kind == "filter" else 1
+    (method,) = [at for at, one in enumerate(space.methods) if one.granularity.kind == kind][:1]
+    choice[layer, METHOD], choice[layer, DENSITY] = method, int(np.flatnonzero(DENSITIES == 0.5)[0])
+    pruned = space.resolve(choice[None])
+    assert pruned.index_bits.tolist() == [[0.0, 0.0]]
+    first, second = network.layers
+    halved = replace(network, layers=(replace(first, K=128), replace(second, C=128)), groups=(), edges=())
+    if isinstance(model, Eyeriss):
+        model = model.with_parameters(model.parameters, {one.name: model.mapping_of(one) for one in network.layers})
+    bits = known.weight_bits[-1]
+    assert pruned.stored_bits.tolist() == [[one.weights * bits for one in halved.layers]]
+    cost, smaller = model.evaluate(network, pruned), model.evaluate(halved, dense(halved, bits))
+    np.testing.assert_allclose(cost.energy_pj, smaller.energy_pj, rtol=1e-12)
+    np.testing.assert_allclose(cost.latency_cycles, smaller.latency_cycles, rtol=1e-12)
 
 
 def test_every_group_of_a_convolution_is_priced(

@@ -79,6 +79,11 @@ def test_energy_agrees_with_other_tools(chip: Eyeriss, shared_dir: Path, tool: s
     shapes = json.loads((folder / "layers.json").read_text())["layers"]
     found = agreement(chip, tool, shapes, json.loads((folder / f"{tool}.json").read_text())["layers"])
     assert found.layers == 41
+    for layer in found.compared:
+        assert layer.ratio == pytest.approx(1 + sum(layer.levels.values()), abs=2e-3), layer.layer
+        assert min(layer.moved, layer.weight_reads, layer.input_reads) >= 1 - 1e-9
+    furthest = found.furthest(8)
+    assert all(found.reasons(furthest)[layer.largest_level] for layer in furthest)
     assert found.rank_correlation >= 0.95
     assert 0.85 <= found.median_ratio <= 1.15
 
@@ -88,6 +93,8 @@ def test_validate_prints_the_card(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "mean absolute error: processing_ms 3.0%" in printed
     assert "CONV5-3" in printed
+    assert "The policy decides what happens while the array is processing" in " ".join(printed.split())
+    assert "alexnet on stripes, inputs of 8.33 bits, mac_gain: 16 / width" in printed
 
 
 def test_validate_refuses_a_missing_reference(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -100,3 +107,5 @@ def test_validate_compares_with_the_other_tools(capsys: pytest.CaptureFixture[st
     printed = capsys.readouterr().out
     assert "mean absolute error: cycles 0.0%" in printed
     assert "energy against nn_dataflow, our mappings by edp" in printed
+    assert "layers that differ most from zigzag_energy" in " ".join(printed.split())
+    assert "glb: it streams inputs and sums" in " ".join(printed.split())

@@ -88,5 +88,5 @@ def test_faults_of_a_file_are_listed() -> None:
     text = preset_text("scnn").replace("word_bits = 16", "word_bits = 8").replace("weight_lanes_count = 4", "lanes = 4")
     with pytest.raises(FileFormatError, match="'weight_lanes_count' is missing"):
         parse(text, "mine.toml")
-    with pytest.raises(FileFormatError, match="exceed the multipliers of 8 bits"):
+    with pytest.raises(FileFormatError, match="exceed word_bits of"):
         parse(preset_text("scnn").replace("word_bits = 16", "word_bits = 8"), "mine.toml")

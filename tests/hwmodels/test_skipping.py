@@ -14,7 +14,14 @@ from hwmodels.eyeriss import Eyeriss
 from hwmodels.loader import load
 from hwmodels.scnn import Scnn
 from hwmodels.sparsity import Skipping, column_cycles, skipping_cycles
-from hwmodels.validation.sparse import scnn_rows, sparse_alexnet, sparse_mobilenet, speedup_rows
+from hwmodels.validation.sparse import (
+    compared,
+    efficiency_rows,
+    scnn_rows,
+    sparse_alexnet,
+    sparse_mobilenet,
+    speedup_rows,
+)
 from plan.layer import InputSegment, Layer, Network
 from plan.scheme import GRANULARITIES
 
@@ -131,9 +138,31 @@ def test_published_speedups_are_met_within_thirty_percent() -> None:
     assert isinstance(chip, Eyeriss)
     assert isinstance(sparse, Eyeriss)
     assert isinstance(scnn, Scnn)
-    rows = [*speedup_rows(chip, sparse), *scnn_rows(scnn)]
+    rows = [*speedup_rows(compared(chip, sparse)), *scnn_rows(scnn)]
     assert len(rows) == 4
     assert {row.layer: row.error for row in rows if abs(row.error) > 0.3} == {}
+    assert all(row.reason for row in rows if abs(row.error) > 0.1)
+
+
+def test_efficiency_is_of_the_published_order_and_every_deviation_explained() -> None:
+    chip, sparse = load("eyeriss_v1"), load("eyeriss_v2")
+    assert isinstance(chip, Eyeriss)
+    assert isinstance(sparse, Eyeriss)
+    rows = efficiency_rows(compared(chip, sparse), sparse)
+    found = {(row.layer, row.quantity): row for row in rows}
+    assert all(row.reason for row in rows)
+    gops = [row for row in rows if row.quantity == "gops_per_w"]
+    assert len(gops) == 5
+    assert all(abs(row.error) <= 0.55 for row in gops)
+    order = sorted(gops, key=lambda row: row.published)
+    assert [row.layer for row in order][::4] == [row.layer for row in sorted(gops, key=lambda row: row.model)][::4], (
+        "the same layers are the least and the most efficient"
+    )
+    assert abs(found["sparse mobilenet", "inferences_per_s"].error) <= 0.3
+    assert abs(found["sparse mobilenet", "inferences_per_j"].error) <= 0.3
+    # 1470.6 / 2560.3 W on v2, times 2.5 / 12.6
+    assert found["mobilenet on scaled v1", "power_mw"].published == pytest.approx(113.97, rel=1e-3)
+    assert abs(found["sparse mobilenet, v1 at that power", "energy_gain"].error) <= 0.3
 
 
 def test_the_compared_networks_have_their_published_size() -> None:
