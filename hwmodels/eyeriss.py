@@ -76,7 +76,8 @@ class Eyeriss(Named):
     A layer's mapping is chosen once for its dense shape at fixed widths, then held: pruned shapes reuse it with
     ceilings, so fewer bits, weights or channels are never dearer.
 
-    Version history: 1 (first).
+    Version history: 1 (first); 2 (mappings may leave sets idle that save no pass, and every p that is best in one
+    respect is priced).
     """
 
     def __init__(

@@ -34,19 +34,22 @@ def no_conflicts(_: Mapping[str, Any]) -> list[str]:
 class Model:
     """A kind of hardware: what its file holds, how the accelerator is built from it, and what else must agree.
 
-    `attach` adds what a file names in its folder, so that it enters the fingerprint.
+    `attach` adds what a file names in its folder, so that it enters the fingerprint; so does `version`, which rises
+    when the same file is priced differently.
     """
 
     schema: Schema
     build: Callable[[Mapping[str, Any], Nameplate], Accelerator]
     conflicts: Callable[[Mapping[str, Any]], list[str]] = no_conflicts
     attach: Callable[[Mapping[str, Any], Path], Mapping[str, Any]] = nothing_attached
+    version: int = 1
 
 
 MODELS: Registry[Model] = Registry("hardware model")
-MODELS.register("row_stationary", Model(eyeriss_file.SCHEMA, eyeriss_file.build, eyeriss_file.conflicts))
+MODELS.register("row_stationary", Model(eyeriss_file.SCHEMA, eyeriss_file.build, eyeriss_file.conflicts, version=2))
 MODELS.register(
-    "sparse_row_stationary", Model(eyeriss_file.SKIPPING_SCHEMA, eyeriss_file.build, eyeriss_file.conflicts)
+    "sparse_row_stationary",
+    Model(eyeriss_file.SKIPPING_SCHEMA, eyeriss_file.build, eyeriss_file.conflicts, version=2),
 )
 MODELS.register("systolic", Model(systolic_file.SCHEMA, systolic_file.build, systolic_file.conflicts))
 MODELS.register("lut", Model(lut_file.SCHEMA, lut_file.build, attach=lut_file.attach))
@@ -117,7 +120,8 @@ def parse(text: str, path: str) -> Accelerator:
         raise FileFormatError(path, problems)
     whole = model.attach(content, Path(path).parent)
     capabilities = capability_file.build(whole["capabilities"])
-    return model.build(whole, Nameplate(whole["name"], capabilities, whole["energy_view"], fingerprint(whole)))
+    hashed = fingerprint(whole, model.version)
+    return model.build(whole, Nameplate(whole["name"], capabilities, whole["energy_view"], hashed))
 
 
 def _problems(content: Mapping[str, Any], model: Model, lines: Lines) -> list[str]:
@@ -129,9 +133,15 @@ def _problems(content: Mapping[str, Any], model: Model, lines: Lines) -> list[st
     return problems or [lines.located(conflict) for conflict in model.conflicts(content)]
 
 
-def fingerprint(content: Mapping[str, Any]) -> str:
-    """Returns the SHA-256 over everything that prices: names, descriptions, sources and areas do not enter."""
-    return hashlib.sha256(json.dumps(_priced(content), sort_keys=True).encode()).hexdigest()
+def fingerprint(content: Mapping[str, Any], version: int = 1) -> str:
+    """Returns the SHA-256 over everything that prices: names, descriptions, sources and areas do not enter.
+
+    Args:
+        content: of the file.
+        version: of the model; the first one is not written into the hash.
+    """
+    priced = _priced(content) | ({"model_version": version} if version > 1 else {})
+    return hashlib.sha256(json.dumps(priced, sort_keys=True).encode()).hexdigest()
 
 
 def _priced(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,9 +64,9 @@ def candidates(mapper: Mapper, shape: GroupShape) -> Mappings:
     """Returns every legal mapping worth pricing, int64 arrays (candidates,); empty where the buffer is too small.
 
     Parameters that only round differently are listed once: of all e (n, p) with equal numbers of strips (groups) the
-    smallest. Of all r that leave room for the same t the largest that saves a pass; m is the most that the buffer
-    holds beside the inputs; of all p those that no larger one equals in both computing and reads of inputs from DRAM.
-    The rest is dearer, but for roundings that are worth less than a percent.
+    smallest. Of all r that leave room for the same t the largest that saves a pass, of all t with as many passes the
+    smallest, for idle sets need no inputs; m is the most that the buffer holds beside the inputs; of all p those that
+    no larger one equals in both computing and reads of inputs from DRAM. The rest is dearer, but for roundings.
     """
     pairs = _channel_parameters(mapper, shape, _sets_of_strips(mapper, shape))
     return _with_filters(mapper, shape, pairs, _steps(shape.filters, mapper.array.psum_spad_words))
@@ -194,22 +194,22 @@ def _thinned(values: IntArray) -> IntArray:
 
 
 def _with_filters(mapper: Mapper, shape: GroupShape, at: _Pairs, every_p: IntArray) -> Mappings:
-    """Returns the pairs with each p worth pricing, t as far as a pass's filters are preloaded, and the largest m."""
+    """Returns the pairs with each p worth pricing, the fewest sets t for its passes, and the largest m."""
     p, array = _thinned(every_p), mapper.array
-    t = _sets_in_pass(mapper, shape, at, p)
+    most = _sets_in_pass(mapper, shape, at, p)
+    passes = -(-shape.filters // (p * np.maximum(most, 1)))
+    t = np.where(most > 0, -(-shape.filters // (p * passes)), 0)
     step = (p * np.maximum(t, 1)).astype(np.float64)
-    passes = np.ceil(shape.filters / step)
     m = np.minimum(passes, np.floor(_fitting_filters(mapper, shape, at)[:, None] / step)) * step
     legal = (p * at.q[:, None] * shape.S <= array.filter_spad_words) & (t > 0) & (m > 0)
     computed = np.where(legal, p * passes, np.inf)
     loads = np.where(legal, np.ceil(shape.filters / np.maximum(m, 1.0)), np.inf)
-    row, column = np.nonzero(legal & ~_beaten(computed, loads))
-    kept = row, column
+    kept = row, column = np.nonzero(legal & ~_beaten(computed, loads))
     return Mappings(at.e[row], at.n[row], m[kept].astype(np.int64), p[column], at.q[row], at.r[row], t[kept])
 
 
 def _sets_in_pass(mapper: Mapper, shape: GroupShape, at: _Pairs, p: IntArray) -> IntArray:
-    """Returns the filter sets t of a pass, (pairs, p): on the chip no more than the preload buffer holds filters of."""
+    """Returns the most filter sets of a pass, (pairs, p): on the chip no more than the preload buffer holds."""
     most = np.broadcast_to(at.t[:, None], (at.t.size, p.size))
     if mapper.policy.policy != "chip":
         return most

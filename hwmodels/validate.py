@@ -33,7 +33,7 @@ FILE_WIDTH = 140
 FURTHEST = 8
 POLICY_NOTE = (
     "The policy decides what happens while the array is processing. The total adds feature maps moved over the link, "
-    "which deviate with the given mapping too; docs/cost_model.md has both."
+    "which deviate with the given mapping too; docs/cost_model.md tells by how much."
 )
 Known = TypeVar("Known")
 

@@ -194,4 +194,11 @@ def every_mapping(mapper: Mapper, shape: GroupShape) -> Mappings:
 def test_the_free_search_misses_no_mapping_by_a_percent(mapper: Mapper, shape: GroupShape, objective: str) -> None:
     free = replace(mapper, policy=replace(mapper.policy, policy="search", objective=objective))
     best = scores(free, shape, every_mapping(free, shape)).min()
-    assert best <= scores(free, shape, candidates(free, shape)).min() <= 1.01 * best
+    assert best <= scores(free, shape, candidates(free, shape)).min() <= 1.005 * best
+
+
+def test_sets_that_save_no_pass_stay_idle(mapper: Mapper) -> None:
+    """64 filters in one pass of 16 a set: four sets do, though twelve rows of strips of 3 x 14 columns hold more."""
+    found = candidates(mapper, square(64, 56, 1, filters=64))
+    assert (np.ceil(64 / (found.p * found.t)) < np.ceil(64 / (found.p * np.maximum(found.t - 1, 0.5)))).all()
+    assert ((found.p == 16) & (found.t == 4)).any()

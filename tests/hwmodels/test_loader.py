@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hwmodels.loader import load, parse, preset_names, preset_text
+from hwmodels.loader import MODELS, fingerprint, load, parse, preset_names, preset_text
 from plan.errors import FileFormatError, MissingFileError, UnknownNameError
 
 
@@ -111,6 +111,12 @@ def test_sources_do_not_change_the_fingerprint_but_numbers_do() -> None:
     faster = text.replace("core_mhz = 200.0", "core_mhz = 250.0")
     assert parse(reworded, "a").fingerprint == parse(text, "a").fingerprint
     assert parse(faster, "a").fingerprint != parse(text, "a").fingerprint
+
+
+def test_the_version_of_a_model_changes_the_fingerprint() -> None:
+    content = tomllib.loads(preset_text("eyeriss"))
+    assert fingerprint(content, 1) != fingerprint(content, 2)
+    assert parse(preset_text("eyeriss"), "a").fingerprint == fingerprint(content, MODELS.get("row_stationary").version)
 
 
 def test_contradictions_name_their_line_and_come_with_problems_elsewhere() -> None:

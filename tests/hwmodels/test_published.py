@@ -36,8 +36,8 @@ def test_measured_chip_with_its_mapping(chip: Eyeriss, name: str, quantity: str)
 def test_measured_latency_with_the_mapping_policy(chip: Eyeriss, name: str) -> None:
     errors = mean_errors(measured_rows(chip, measured_table(name), mapping_given=False))
     assert errors["processing_ms"] <= 0.05
-    assert errors["dram_mb"] <= 0.06
-    assert errors["total_ms"] <= {"alexnet": 0.07, "vgg16": 0.085}[name]
+    assert errors["total_ms"] <= 0.07
+    assert errors["dram_mb"] <= 0.08
 
 
 def test_energy_of_figure_10(chip: Eyeriss) -> None:
