@@ -45,7 +45,7 @@ def browser() -> Iterator[Any]:
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         pytest.skip("no Chromium on this machine")
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: dev)")
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: browser)")
     with driver.sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield opened
