@@ -19,7 +19,7 @@ from plan.errors import FileFormatError, MissingFileError
 
 
 def swept(folder: Path, text: str) -> Path:
-    (workplace / "sweep.toml").write_text(text)
+    (folder / "sweep.toml").write_text(text)
     return folder / "sweep.toml"
 
 
