@@ -12,6 +12,7 @@ from torch import Tensor
 
 from agent.plan_sources import Sources
 from agent.source_hash import BEHIND_PROFILES, source_sha256
+from compress.measure import DEFAULT_OPTIONS, MeasureOptions
 from compress.problem import metric_blocks
 from compress.profile import Profile, images_sha256, load_profile, profile, save_profile
 from envs.accuracy.saliency import LayerStatistics
@@ -34,11 +35,12 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Terms:
-    """What else shapes the space: the sources' names, the baseline's width, and what may be touched."""
+    """What else shapes the space: the sources' names, the baseline's width, what may be touched, and repairs."""
 
     sources: Sources
     baseline_bits: int
     restrictions: Restrictions = NO_RESTRICTIONS
+    options: MeasureOptions = DEFAULT_OPTIONS
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +124,7 @@ class Assembly:
     space: Space
     profile: Profile
     sources: Sources
+    options: MeasureOptions = DEFAULT_OPTIONS
 
     @property
     def calibration(self) -> Tensor:
@@ -137,7 +140,7 @@ def assemble(subject: Subject, accelerator: Accelerator, found: Profile, terms: 
     """
     network = subject.traced.network.with_zero_fractions(found.zero_in.tolist(), found.zero_out.tolist())
     space = build_space(network, accelerator.capabilities, terms.baseline_bits, terms.restrictions)
-    return Assembly(subject, accelerator, network, space, found, terms.sources)
+    return Assembly(subject, accelerator, network, space, found, terms.sources, terms.options)
 
 
 class ProfileStatistics(Sequence[LayerStatistics]):

@@ -20,6 +20,7 @@ Objective = Literal["energy", "latency", "edp", "size"]
 OBJECTIVES = ("energy", "latency", "edp", "size")
 METHODS = ("composite", "random", "greedy", "ilp", "nsga2", "tpe", "amc", "haq", "rules")
 ALGORITHMS = ("composite", "ppo", "ddpg", "td3", "sac")
+REPAIRS = ("standard", "sequential")
 NO_EFFECT = ("out", "resume", "dry_run", "quiet", "json")
 """Settings that do not change what is found; plan.json leaves them out."""
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -120,6 +121,14 @@ class Settings:
         default=math.inf, metadata=_flag("limit on latency in ms for one image", read=_number)
     )
     max_size_kb: float = field(default=math.inf, metadata=_flag("limit on stored weights in kB", read=_number))
+    repair: str = field(
+        default="standard",
+        metadata=_flag(
+            "standard, or sequential: refit every layer to the inputs that the plan gives it, more accurate, several "
+            "times slower to measure",
+            read=_one_of(REPAIRS),
+        ),
+    )
     baseline_bits: int = field(
         default=8, metadata=_flag("width of the dense network that reductions are quoted against", read=_whole(1, 32))
     )

@@ -26,6 +26,7 @@ from agent.searchers.protocol import Searcher
 from agent.summary import print_summary, result_json
 from agent.terminal import write_json
 from compress.measure import Measurer
+from compress.repair_record import REPAIRS
 from envs.accuracy.calibration import Calibration
 from envs.problem import Problem
 from hwmodels.accelerator import Accelerator
@@ -104,9 +105,9 @@ class Pipeline:
         calibration = subject.tensor(subject.dataset.splits.calibration)
         found = cached_profile(subject, calibration, self._shown())
         sources = Sources(settings.net, settings.weights, settings.data, settings.hw)
-        terms = Terms(sources, settings.baseline_bits, settings.restrictions)
+        terms = Terms(sources, settings.baseline_bits, settings.restrictions, REPAIRS[settings.repair])
         assembly = assemble(subject, self.accelerator, found, terms)
-        return assembly, Measurer(subject.traced, found, calibration)
+        return assembly, Measurer(subject.traced, found, calibration, options=terms.options)
 
     def _campaign(self, subject: Subject) -> Campaign:
         """Returns the search in front of its first measurement."""

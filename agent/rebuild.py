@@ -18,6 +18,7 @@ from agent.build import (
 from agent.plan_sources import Sources, check_same
 from agent.progress import Display
 from compress.measure import Measurer
+from compress.repair_record import options_of
 from hwmodels.accelerator import Accelerator
 from plan.document import Document, schemes_of
 from plan.errors import MismatchError
@@ -57,10 +58,11 @@ def rebuild(
     display.phase("profile")
     calibration = subject.tensor(subject.dataset.splits.calibration)
     found = (cached_profile if cached else fresh_profile)(subject, calibration, shown(display))
-    terms = Terms(sources, document["baseline"]["weight_bits"], _restrictions(document))
+    options = options_of(document["repairs"])
+    terms = Terms(sources, document["baseline"]["weight_bits"], _restrictions(document), options)
     assembly = assemble(subject, accelerator, found, terms)
     choice = choice_of(document, assembly.space)
-    return Rebuilt(assembly, Measurer(subject.traced, found, calibration), choice)
+    return Rebuilt(assembly, Measurer(subject.traced, found, calibration, options=options), choice)
 
 
 def open_plan_subject(document: Document, sources: Sources, display: Display) -> Subject:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.build import Assembly
+from compress.repair_record import recorded
 from envs.accuracy.statistics import paired_bootstrap
 from hwmodels.accelerator import Accelerator, Cost
 from plan.assignment import Assignment
@@ -246,13 +247,9 @@ def _format(assembly: OnHardware, granularity: Granularity, assignment: Assignme
 def _repairs_json(assembly: Assembly) -> list[Document]:
     """Returns what every measured plan goes through, in order."""
     calibration = assembly.profile.calibration_sha256
-    steps: Sequence[tuple[str, Document]] = (
-        ("second-order weight update", {"rounds": 3, "passes": 2}),
-        ("statistics re-estimation", {"images": 512}),
-    )
     return [
         {"name": name, "parameters": parameters, "calibration_sha256": calibration, "seed": 0}
-        for name, parameters in steps
+        for name, parameters in recorded(assembly.options)
     ]
 
 

@@ -154,21 +154,24 @@ class Measurer:
             self._set_ranges(schemes)
             self.recalibration.restore()
             if self.options.sequential_images and self.options.repair.update:
-                repaired = self._refit_in_order(repaired)
+                repaired = self._refit_in_order(schemes, repaired)
         if self.options.recalibrate:
             self.recalibration.repair(self._run_calibration)
         self._loaded, self._loaded_repairs = tuple(schemes), repaired
 
-    def _refit_in_order(self, repaired: tuple[RepairedLayer, ...]) -> tuple[RepairedLayer, ...]:
+    def _refit_in_order(
+        self, schemes: Sequence[Scheme], repaired: tuple[RepairedLayer, ...]
+    ) -> tuple[RepairedLayer, ...]:
         """Returns the repairs refitted to the inputs that every layer really has, the working network with them."""
         refitted = list(repaired)
+        kept = self.channels.kept(schemes)
 
         def refit(index: int) -> Refit:
-            def run(problem: Problem) -> Tensor:
+            def solve(problem: Problem) -> Tensor:
                 refitted[index] = self.repairs[index].refit(problem, repaired[index])
                 return torch.from_numpy(refitted[index].weight)
 
-            return run
+            return Refit(self.repairs[index].target(kept[index].inputs), solve)
 
         targets = self.traced.layer_targets
         unnormed = {id(layer) for layer in self.recalibration.layers}

@@ -123,6 +123,10 @@ class LayerRepair:
         mask, weight = self._refitted(request, left, problem)
         return self._finish(weight, mask, request.weight_bits, problem)
 
+    def target(self, kept_inputs: BoolArray) -> Tensor:
+        """Returns the dense weights (K, D) with removed inputs, bool (C,), made up for by those that stay."""
+        return self._targets(self._problem(kept_inputs))
+
     def refit(self, problem: Problem, found: RepairedLayer) -> RepairedLayer:
         """Returns a repaired layer refitted and rounded anew to another problem, under the mask that it has."""
         mask = torch.from_numpy(found.mask)

@@ -9,6 +9,7 @@ repaired on the way. Source: the asymmetric calibration of Li et al., GPTAQ (arX
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,11 +22,21 @@ from compress.recalibrate import SMALLEST_VARIANCE, channel_axis, channel_statis
 from compress.solver import factorise
 
 CORRECTION = 0.5
-"""How far a target goes from the dense weights to the least-squares ones. All the way shrinks outputs, as least squares
+"""How far a target goes from its anchor to the least-squares weights. All the way shrinks outputs, as least squares
 does when the inputs are noisy: on ResNet-20, 2:4 at 4/6 bits, the divergence from the dense network's outputs falls by
 6 % with 1 and by 11 % with 0.5, at 4/5 bits it rises by 8 % and falls by 4 % (validation images)."""
-Refit = Callable[[Problem], Tensor]
-"""Takes a layer's problem and returns its weights, (K, D)."""
+
+
+@dataclass(frozen=True)
+class Refit:
+    """How one layer is refitted.
+
+    anchor: (K, D), the weights from which its target starts: the dense ones, with removed inputs made up for
+    solve: takes the layer's problem and returns its weights, (K, D)
+    """
+
+    anchor: Tensor
+    solve: Callable[[Problem], Tensor]
 
 
 class PairedPass(fx.Interpreter):
@@ -69,8 +80,11 @@ class PairedPass(fx.Interpreter):
     def _layer(self, target: str, layer: WeightLayer, inputs: Tensor) -> Tensor:
         dense_inputs, inputs_now = inputs.chunk(2)
         if target in self.refits:
-            problem = paired_problem(layer, self.dense_weights[target], inputs, self.generator)
-            layer.weight.copy_(self.refits[target](problem).reshape(layer.weight.shape))
+            refit = self.refits[target]
+            problem = paired_problem(
+                layer, self.dense_weights[target], inputs, anchor=refit.anchor, generator=self.generator
+            )
+            layer.weight.copy_(refit.solve(problem).reshape(layer.weight.shape))
         compressed = layer(inputs_now)
         kept = layer.weight.detach().clone()
         layer.weight.copy_(self.dense_weights[target])
@@ -98,13 +112,16 @@ def _normed(norm: nn.BatchNorm2d, dense: Tensor, compressed: Tensor) -> Tensor:
     return result
 
 
-def paired_problem(layer: nn.Module, dense_weight: Tensor, inputs: Tensor, generator: torch.Generator) -> Problem:
+def paired_problem(
+    layer: nn.Module, dense_weight: Tensor, inputs: Tensor, *, anchor: Tensor, generator: torch.Generator
+) -> Problem:
     """Returns the least-squares problem of a layer whose second half of inputs is to give the first half's outputs.
 
     Args:
         layer: convolution or linear
         dense_weight: its dense weights
         inputs: (2 N, ...), the dense network's inputs and then the compressed one's, of the same images
+        anchor: (K, D), where the target starts
         generator: draws the sampled positions, the same ones for both halves
     """
     if not isinstance(layer, nn.Conv2d | nn.Linear):
@@ -115,14 +132,14 @@ def paired_problem(layer: nn.Module, dense_weight: Tensor, inputs: Tensor, gener
     vectors = unfolded(layer, inputs, max(1, -(-samples_wanted(columns, groups) // images)), generator)
     dense, now = vectors.chunk(2, dim=1)
     moment, cross = _centred(now, now), _centred(now, dense)
-    weight = dense_weight.reshape(groups, -1, columns).transpose(1, 2)
+    weight, start = (part.reshape(groups, -1, columns).transpose(1, 2) for part in (dense_weight, anchor))
     if groups > 1:
-        return Problem((_block(torch.arange(columns), moment, cross @ weight, weight),))
+        return Problem((_block(torch.arange(columns), moment, cross @ weight, start),))
     diagonal = moment[0].diagonal()
     order = torch.argsort(diagonal, descending=True, stable=True)
     alive = order[(diagonal > DEAD * diagonal.mean())[order]]
     moment = moment[:, alive][:, :, alive]
-    return Problem((_block(alive, moment, (cross @ weight)[:, alive], weight[:, alive]),))
+    return Problem((_block(alive, moment, (cross @ weight)[:, alive], start[:, alive]),))
 
 
 def _centred(one: Tensor, other: Tensor) -> Tensor:
@@ -131,11 +148,11 @@ def _centred(one: Tensor, other: Tensor) -> Tensor:
     return one.transpose(1, 2) @ other / one.shape[1] - (1 - MEAN_SHARE) * means
 
 
-def _block(columns: Tensor, moment: Tensor, product: Tensor, weight: Tensor) -> ProblemBlock:
-    """Returns the problem with a target between the weight and (H + damping)^-1 (product + damping * weight)."""
+def _block(columns: Tensor, moment: Tensor, product: Tensor, start: Tensor) -> ProblemBlock:
+    """Returns the problem with a target between the start and (H + damping)^-1 (product + damping * start)."""
     factors = factorise(moment)
-    best = factors.inverse @ (product + factors.damping[:, None, None] * weight)
-    return ProblemBlock(columns, factors, torch.lerp(weight, best, CORRECTION))
+    best = factors.inverse @ (product + factors.damping[:, None, None] * start)
+    return ProblemBlock(columns, factors, torch.lerp(start, best, CORRECTION))
 
 
 def can_refit(layer: WeightLayer) -> bool:

@@ -24,12 +24,25 @@ SCHEMA_FILE = Path(__file__).with_name("plan_schema.json")
 
 
 def _name_level(document: Document) -> Document:
-    """Returns a version 1 plan as version 2, which calls the ranking of single weights by magnitude level, not l1."""
-    found = document.get("layers")
-    if not isinstance(found, list):
+    """Returns a version 1 plan as version 2, which calls the ranking of single weights by magnitude level, not l1.
+
+    Version 1 recorded 3 rounds and 2 passes of the weight update whatever had run, which was 10 and 1.
+    """
+    layers, repairs = document.get("layers"), document.get("repairs")
+    if not (isinstance(layers, list) and isinstance(repairs, list)):
         return {**document, "version": 2}
-    layers = [{**entry, "algorithm": "level"} if _ranks_elements(entry) else entry for entry in found]
-    return {**document, "version": 2, "layers": layers}
+    return {
+        **document,
+        "version": 2,
+        "layers": [{**entry, "algorithm": "level"} if _ranks_elements(entry) else entry for entry in layers],
+        "repairs": [_with_what_ran(entry) for entry in repairs],
+    }
+
+
+def _with_what_ran(entry: Any) -> Any:
+    if isinstance(entry, dict) and entry.get("parameters") == {"rounds": 3, "passes": 2}:
+        return {**entry, "parameters": {"rounds": 10, "passes": 1}}
+    return entry
 
 
 def _ranks_elements(entry: Any) -> bool:

@@ -28,7 +28,9 @@ def test_target_lies_between_dense_weights_and_least_squares() -> None:
     layer = nn.Linear(6, 4, bias=False)
     dense = torch.randn(400, 6, generator=generator)
     now = dense * 0.5
-    problem = paired_problem(layer, layer.weight.detach(), torch.cat((dense, now)), generator)
+    problem = paired_problem(
+        layer, layer.weight.detach(), torch.cat((dense, now)), anchor=layer.weight.detach(), generator=generator
+    )
     (block,) = problem.blocks
     best = 2 * layer.weight.detach()[:, block.columns].T  # half the inputs need twice the weights, damping aside
     wanted = torch.lerp(layer.weight.detach()[:, block.columns].T, best, CORRECTION)
@@ -39,7 +41,9 @@ def test_equal_inputs_leave_the_weights() -> None:
     generator = torch.Generator().manual_seed(0)
     layer = nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False)
     images = torch.randn(20, 4, 8, 8, generator=generator)
-    (block,) = paired_problem(layer, layer.weight.detach(), torch.cat((images, images)), generator).blocks
+    weight = layer.weight.detach()
+    both = torch.cat((images, images))
+    (block,) = paired_problem(layer, weight, both, anchor=weight.reshape(4, 9), generator=generator).blocks
     assert torch.allclose(block.target.transpose(1, 2).reshape(4, 1, 3, 3), layer.weight, atol=1e-4)
 
 
@@ -89,3 +93,13 @@ def test_without_the_weight_update_nothing_is_refitted(
     loaded, cached = measurer.repaired(coarse()), measurer.cached_repairs(coarse())
     changed = [not np.array_equal(a.levels, b.levels) for a, b in zip(loaded, cached, strict=True)]
     assert any(changed) == update
+
+
+def test_filters_cost_no_more_than_without_the_refit(traced: TracedNetwork, profiled: Profile, images: Tensor) -> None:
+    schemes = [Scheme(DENSE, 1.0, 8, 8)] * 5
+    schemes[1] = Scheme(Method(Filter(), "second-order"), 0.75, 8, 8)
+    errors = []
+    for options in (MeasureOptions(), SEQUENTIAL):
+        measurer = Measurer(traced, profiled, images, options=options)
+        errors.append(float(((measurer.outputs(schemes, images) - measurer.dense_outputs(images)) ** 2).mean()))
+    assert errors[1] <= 1.05 * errors[0]

@@ -1,0 +1,69 @@
+"""Which repairs every plan of a run goes through: by name for the command line, and as plan.json records them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from compress.measure import DEFAULT_OPTIONS, MeasureOptions
+from compress.repair import RepairOptions
+from plan.errors import InvalidValueError
+
+UPDATE, SEQUENTIAL, STATISTICS = (
+    "second-order weight update",
+    "sequential refit",
+    "statistics re-estimation",
+)
+SEQUENTIAL_IMAGES = 256
+REPAIRS: dict[str, MeasureOptions] = {
+    "standard": DEFAULT_OPTIONS,
+    "sequential": replace(DEFAULT_OPTIONS, sequential_images=SEQUENTIAL_IMAGES),
+}
+"""What `--repair` may name. The sequential refit makes every measurement several times slower."""
+
+
+def recorded(options: MeasureOptions) -> list[tuple[str, dict[str, int]]]:
+    """Returns the names and parameters of the repairs that run, in order."""
+    steps: list[tuple[str, dict[str, int]]] = []
+    if options.repair.update:
+        steps.append((UPDATE, {"rounds": options.repair.rounds, "passes": options.repair.passes}))
+        if options.sequential_images:
+            steps.append((SEQUENTIAL, {"images": options.sequential_images}))
+    if options.recalibrate:
+        steps.append((STATISTICS, {"images": options.calibration_images}))
+    return steps
+
+
+def options_of(repairs: Sequence[Mapping[str, Any]]) -> MeasureOptions:
+    """Returns the options whose repairs a plan records, the inverse of `recorded`.
+
+    Raises:
+        InvalidValueError: a repair that is not known, or parameters that are no whole numbers from 0.
+    """
+    found = {str(entry["name"]): _numbers(entry) for entry in repairs}
+    unknown = sorted(set(found) - {UPDATE, SEQUENTIAL, STATISTICS})
+    if unknown:
+        raise InvalidValueError(f"repairs names '{unknown[0]}' (allowed: {UPDATE}, {SEQUENTIAL}, {STATISTICS})")
+    update, default = found.get(UPDATE), RepairOptions()
+    repair = replace(
+        default,
+        update=update is not None,
+        rounds=(update or {}).get("rounds", default.rounds),
+        passes=(update or {}).get("passes", default.passes),
+    )
+    return replace(
+        DEFAULT_OPTIONS,
+        repair=repair,
+        sequential_images=found.get(SEQUENTIAL, {}).get("images", 0),
+        recalibrate=STATISTICS in found,
+        calibration_images=found.get(STATISTICS, {}).get("images", DEFAULT_OPTIONS.calibration_images),
+    )
+
+
+def _numbers(entry: Mapping[str, Any]) -> dict[str, int]:
+    parameters = entry["parameters"]
+    for name, value in parameters.items():
+        if type(value) is not int or value < 0:
+            raise InvalidValueError(f"repairs: {entry['name']} has {name} {value!r} (allowed: whole numbers from 0)")
+    return dict(parameters)
