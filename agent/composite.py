@@ -40,7 +40,7 @@ from agent.measured_phase import adapt
 from agent.policies import MethodPolicy
 from agent.random_stream import RandomStream
 from agent.rollout import Summary, collect
-from agent.sb3_vec import TRAINED_RATES, CompressionVecEnv
+from agent.sb3_vec import CompressionVecEnv
 from agent.scoped_logger import ScopedLogger
 from agent.unchecked import unchecked_distributions
 from envs.accuracy.archive import Archive
@@ -173,7 +173,7 @@ class CompositeAgent(BaseAlgorithm):
     def _rehearse(self, env: CompressionVecEnv) -> Outcome:
         """Returns greedy episodes of the policy as it stands, at rates between those of other rehearsals."""
         shift = (self.num_timesteps // env.num_envs * GOLDEN) % 1.0
-        low, high = np.log(TRAINED_RATES)
+        low, high = np.log(env.rates)
         rates = np.exp(low + (high - low) * (np.arange(REHEARSED) + shift) / REHEARSED)
         return play(self.learners, env.core.observer, rates)
 
@@ -283,6 +283,9 @@ class CompositeAgent(BaseAlgorithm):
     ) -> CompositeAgent:
         """Returns the agent that `save` wrote; with an env of the same shapes, it continues training exactly.
 
+        With an env of another network on the same hardware it goes on learning there: networks, optimisers and replays
+        are carried over, the best plans met are not.
+
         Raises:
             MissingFileError: no such file.
             FileFormatError: not a file that `save` wrote.
@@ -296,7 +299,9 @@ class CompositeAgent(BaseAlgorithm):
         except (KeyError, TypeError) as error:
             raise FileFormatError(str(path), [f"agent.json: {error}"]) from error
         if env is not None:
-            interface.check_same_shapes(Interface.of(env))
+            own = Interface.of(env)
+            interface.check_same_shapes(own)
+            interface = own
         agent = cls(env, seed=seed, hyper=hyper, interface=interface, tensorboard_log=tensorboard_log)
         agent._restore(content, str(path))
         return agent
@@ -308,7 +313,8 @@ class CompositeAgent(BaseAlgorithm):
             restore_replay(self.learners, content.arrays)
             names = [name for name in content.arrays if name.startswith("random_")]
             self._stream.restore({name.removeprefix("random_"): content.arrays[name] for name in names})
-            self.elite.choices, self.elite.scores = content.arrays["elite_choices"], content.arrays["elite_scores"]
+            if header["interface"]["layers"] == self.interface.layers:
+                self.elite.choices, self.elite.scores = content.arrays["elite_choices"], content.arrays["elite_scores"]
             self.num_timesteps = header["num_timesteps"]
             self.ppo._n_updates, self.ddpg._n_updates = header["updates"]["ppo"], header["updates"]["ddpg"]
         except (KeyError, RuntimeError, ValueError) as error:

@@ -26,6 +26,7 @@ class Hyperparameters:
             wider than one of the densities.
         warm_start: begin at the hints of the additive table.
         sharpness: how strongly the first method policy follows the hints.
+        masked: PPO draws legal methods alone; without, an illegal draw is carried out as dense.
         freeze_ppo, freeze_ddpg: hold that learner at its first policy.
     """
 
@@ -55,6 +56,7 @@ class Hyperparameters:
     bits_noise: float = 0.25
     warm_start: bool = True
     sharpness: float = 10.0
+    masked: bool = True
     freeze_ppo: bool = False
     freeze_ddpg: bool = False
 

@@ -24,12 +24,14 @@ class Decision:
     """What both learners decided for B observations.
 
     Attributes:
-        methods: int64 (B,).
+        methods: int64 (B,), legal.
+        drawn: int64 (B,), as PPO drew them; others than `methods` only where PPO is not masked.
         values: float32 (B, 3) in [0, 1].
         state_values, log_probabilities: (B, 1) and (B,), of PPO.
     """
 
     methods: NDArray[np.int64]
+    drawn: NDArray[np.int64]
     values: FloatArray
     state_values: torch.Tensor
     log_probabilities: torch.Tensor
@@ -57,6 +59,11 @@ class Learners:
     ppo: MaskablePPO
     ddpg: ConditionedDDPG
     layout: HintLayout
+    masked: bool = True
+
+    def masks(self, legal: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Returns the masks that PPO draws under, (B, M), for flags of legality."""
+        return legal if self.masked else np.ones_like(legal)
 
     def decide(
         self, observations: FloatArray, masks: NDArray[np.bool_], *, deterministic: bool, noise: Noise | None = None
@@ -71,12 +78,14 @@ class Learners:
         """
         inputs = torch.as_tensor(observations)
         with torch.no_grad():
-            methods, values, log_probabilities = self.ppo.policy(inputs, deterministic, masks)
+            drawn, values, log_probabilities = self.ppo.policy(inputs, deterministic, self.masks(masks))
+            legal = torch.as_tensor(masks)[torch.arange(len(drawn)), drawn]
+            methods = torch.where(legal, drawn, 0)
             actions = self.ddpg.actor(self.conditioned(inputs, methods))
             if noise is not None:
                 actions = noise.added(actions)
         unit = (actions.numpy() + 1) / 2
-        return Decision(methods.numpy(), unit, values, log_probabilities)
+        return Decision(methods.numpy(), drawn.numpy(), unit, values, log_probabilities)
 
     def conditioned(self, observations: torch.Tensor, methods: torch.Tensor) -> torch.Tensor:
         """Returns observations with the methods' one-hot codes behind them, (B, F + M)."""
@@ -85,9 +94,11 @@ class Learners:
 
     def with_next_methods(self, observations: torch.Tensor) -> torch.Tensor:
         """Returns observations with methods behind them that the current PPO policy draws, (B, F + M)."""
-        masks = self.layout.mask_of(observations)
-        distribution = self.ppo.policy.get_distribution(observations, masks)  # type: ignore[arg-type]
-        return self.conditioned(observations, distribution.sample())
+        legal = self.layout.mask_of(observations)
+        masks = legal if self.masked else torch.ones_like(legal)
+        drawn = self.ppo.policy.get_distribution(observations, masks).sample()  # type: ignore[arg-type]
+        taken = legal.gather(1, drawn[:, None])[:, 0]
+        return self.conditioned(observations, torch.where(taken, drawn, 0))
 
 
 def episodes_per_rollout(interface: Interface, hyper: Hyperparameters) -> int:
@@ -104,7 +115,8 @@ def make_learners(interface: Interface, hyper: Hyperparameters, *, trains: bool 
         trains: False for networks that only act, without optimisers.
     """
     start = Start(interface.layout, hyper.warm_start, hyper.sharpness, trains)
-    learners = Learners(_make_ppo(interface, hyper, start), _make_ddpg(interface, hyper, start), interface.layout)
+    ppo, ddpg = _make_ppo(interface, hyper, start), _make_ddpg(interface, hyper, start)
+    learners = Learners(ppo, ddpg, interface.layout, hyper.masked)
     learners.ddpg.conditioner = learners.with_next_methods
     return learners
 

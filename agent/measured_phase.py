@@ -40,14 +40,15 @@ LARGEST = 1.0
 class Played:
     """Episodes as they were played: arrays over L steps and B plans.
 
-    observations float32 (L, B, F), masks bool (L, B, M), methods int64 (L, B), values float32 (L, B, 3), rewards
-    float64 (L, B) as the env gave them, log_probabilities float32 (L, B); choices int16 (B, L, 4), errors (B,) as
-    predicted, rates and gains (B,).
+    observations float32 (L, B, F), masks bool (L, B, M), methods and drawn int64 (L, B), values float32 (L, B, 3),
+    rewards float64 (L, B) as the env gave them, log_probabilities float32 (L, B); choices int16 (B, L, 4), errors (B,)
+    as predicted, rates and gains (B,).
     """
 
     observations: NDArray[np.float32]
     masks: NDArray[np.bool_]
     methods: NDArray[np.int64]
+    drawn: NDArray[np.int64]
     values: NDArray[np.float32]
     rewards: FloatArray
     log_probabilities: NDArray[np.float32]
@@ -122,6 +123,7 @@ def play_recorded(learners: Learners, observer: Observer, rates: FloatArray) -> 
         observations=np.stack(seen),
         masks=np.stack(masks),
         methods=np.stack([decision.methods for decision in decisions]),
+        drawn=np.stack([decision.drawn for decision in decisions]),
         values=np.stack([decision.values for decision in decisions]),
         rewards=np.stack(rewards),
         log_probabilities=np.stack([decision.log_probabilities.numpy() for decision in decisions]),
@@ -164,11 +166,12 @@ def _teach_ppo(learners: Learners, played: Played, corrections: FloatArray, hype
         return
     policy, flat = learners.ppo.policy, played.observations.shape[0] * played.observations.shape[1]
     observations = torch.as_tensor(played.observations.reshape(flat, -1))
-    masks, methods = played.masks.reshape(flat, -1), torch.as_tensor(played.methods.reshape(flat))
+    drawn = torch.as_tensor(played.drawn.reshape(flat))
+    masks = learners.masks(played.masks.reshape(flat, -1))
     before = torch.as_tensor(played.log_probabilities.reshape(flat))
     weights = torch.as_tensor((advantage / spread).reshape(flat).astype(np.float32))
     for _ in range(EPOCHS):
-        _, log_probability, _ = policy.evaluate_actions(observations, methods, masks)  # type: ignore[arg-type]
+        _, log_probability, _ = policy.evaluate_actions(observations, drawn, masks)  # type: ignore[arg-type]
         ratio = torch.exp(log_probability - before)
         clipped = ratio.clamp(1 - hyper.clip_range, 1 + hyper.clip_range)
         loss = -torch.min(ratio * weights, clipped * weights).mean()

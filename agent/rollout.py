@@ -38,6 +38,7 @@ def collect(
     buffer.reset()
     noise = None if hyper.freeze_ddpg else Noise(hyper.explored, hyper.density_noise, hyper.bits_noise)
     values = np.empty((buffer.buffer_size, env.num_envs, 3), dtype=np.float32)
+    methods = np.empty((buffer.buffer_size, env.num_envs), dtype=np.int64)
     observations, starts, total = env.reset(), np.ones(env.num_envs, dtype=np.bool_), 0.0
     gains = env.gains()
     for step in range(buffer.buffer_size):
@@ -50,20 +51,20 @@ def collect(
             return None
         buffer.add(
             observations,
-            decision.methods,
+            decision.drawn,
             scaled(rewards, gains, hyper),
             starts,
             decision.state_values,
             decision.log_probabilities,
-            action_masks=masks,
+            action_masks=learners.masks(masks),
         )
-        values[step] = decision.values
+        values[step], methods[step] = decision.values, decision.methods
         if ended.any() and env.outcome is not None:
             ends.append(env.outcome)
             gains = env.gains()
         observations, starts, total = following, ended, total + float(rewards.sum())
     buffer.compute_returns_and_advantage(torch.zeros(env.num_envs), starts)
-    _replay(learners, values)
+    _replay(learners, methods, values)
     decisions = buffer.buffer_size * env.num_envs
     return Summary(total * env.layers / decisions, decisions, tuple(ends))
 
@@ -77,12 +78,12 @@ def scaled(rewards: FloatArray, gains: NDArray[np.float64], hyper: Hyperparamete
     return np.maximum(share, -hyper.reward_clip).astype(np.float32)
 
 
-def _replay(learners: Learners, values: FloatArray) -> None:
-    """Copies a complete rollout from PPO's buffer into DDPG's, with the methods as part of the observations."""
+def _replay(learners: Learners, methods: NDArray[np.int64], values: FloatArray) -> None:
+    """Copies a complete rollout from PPO's buffer into DDPG's, with methods (T, B) as part of the observations."""
     source, target = learners.ppo.rollout_buffer, learners.ddpg.replay_buffer
     if target is None:
         raise RuntimeError("the model was not set up")
-    codes = np.eye(learners.layout.methods, dtype=np.float32)[source.actions[..., 0].astype(np.int64)]
+    codes = np.eye(learners.layout.methods, dtype=np.float32)[methods]
     conditioned = np.concatenate([source.observations, codes], axis=2)
     ends = np.concatenate([source.episode_starts[1:], np.ones((1, source.n_envs), dtype=np.float32)])
     following = np.concatenate([conditioned[1:], conditioned[:1]])

@@ -24,6 +24,8 @@ RUNS = Path("runs")
 METRIC_COLUMNS = ("phase", "step", "metric", "value")
 TIMING_COLUMNS = ("phase", "seconds", "processor_seconds")
 LIBRARIES = ("espalier", "torch", "torchvision", "numpy", "scipy", "stable-baselines3", "sb3-contrib", "gymnasium")
+PARTIAL = ".partial"
+"""Ends the names of files that a killed run had begun to write."""
 PER_RUN = (*NO_EFFECT, "time_limit")
 """Settings that may differ between a run and its continuation."""
 
@@ -60,7 +62,7 @@ def choose_folder(settings: Settings) -> Path:
     """
     if settings.out is not None:
         return _writable(_asked_folder(Path(settings.out), settings.resume))
-    name = f"{_short_name(settings.net)}-{_short_name(settings.hw)}-seed{settings.seed}"
+    name = f"{short_name(settings.net)}-{short_name(settings.hw)}-seed{settings.seed}"
     taken = [folder for folder in _numbered(name) if folder.exists()]
     if settings.resume and taken:
         return taken[-1]
@@ -88,7 +90,7 @@ def _numbered(name: str) -> Iterable[Path]:
 def _asked_folder(folder: Path, resume: bool) -> Path:
     if folder.exists() and not folder.is_dir():
         raise InvalidValueError(f"--out {folder} is a file; give a folder")
-    filled = folder.is_dir() and any(folder.iterdir())
+    filled = folder.is_dir() and any(not entry.name.endswith(PARTIAL) for entry in folder.iterdir())
     if filled and not resume:
         raise InvalidValueError(f"--out {folder} is not empty; give --resume to continue it, or another folder")
     if filled and not (folder / "config.json").is_file():
@@ -96,7 +98,8 @@ def _asked_folder(folder: Path, resume: bool) -> Path:
     return folder
 
 
-def _short_name(source: str) -> str:
+def short_name(source: str) -> str:
+    """Returns a name for files of a network, given by name or as code in a file."""
     stem = Path(source.rpartition(":")[0]).stem if ".py:" in source else Path(source).stem
     return "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in stem)
 
@@ -129,15 +132,19 @@ class RunFolder:
         """
         if (self.path / "config.json").is_file():
             self._check_same(settings)
-        try:
-            for folder in (self.checkpoint, self.path / "plans", self.path / "tb"):
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UnwritableError(f"cannot create {self.path}: {error.strerror}; choose another --out") from error
-        self._read_metrics()
+        self._make(self.path)
         self.write_json("config.json", settings.to_json())
+        for name in ("checkpoint", "plans", "tb"):
+            self._make(self.path / name)
+        self._read_metrics()
         self.write_json("versions.json", versions())
         write_atomically(self.path / "command.txt", (shlex.join(command) + "\n").encode())
+
+    def _make(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnwritableError(f"cannot create {folder}: {error.strerror}; choose another --out") from error
 
     def _check_same(self, settings: Settings) -> None:
         before, now = json.loads((self.path / "config.json").read_text(encoding="utf-8")), settings.to_json()

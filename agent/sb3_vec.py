@@ -33,13 +33,22 @@ class CompressionVecEnv(VecEnv):
 
     Attributes:
         core: the env that does the work.
+        rates: the lowest and the highest exchange rate that episodes are started at.
         outcome: the episodes that ended last, None before any did.
     """
 
-    def __init__(self, problem: Problem, num_envs: int, seed: int, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        num_envs: int,
+        seed: int,
+        observer: Observer | None = None,
+        rates: tuple[float, float] = TRAINED_RATES,
+    ) -> None:
         self.core = VectorCompressionEnv(problem, num_envs, seed, observer)
         self.core.reset()
         self.outcome: Outcome | None = None
+        self.rates = rates
         self._gains = hinted_gains(self.core.observer)
         self._actions: Actions = {}
         super().__init__(num_envs, self.core.single_observation_space, self.core.single_action_space)
@@ -54,7 +63,7 @@ class CompressionVecEnv(VecEnv):
         if self._seeds[0] is not None:
             self.core.reset(seed=self._seeds[0])
             self._reset_seeds()
-        low, high = np.log(TRAINED_RATES)
+        low, high = np.log(self.rates)
         rates = np.exp(self.core.np_random.uniform(low, high, self.num_envs))
         return self.core.reset(options={"rates": rates})[0]
 

@@ -12,12 +12,14 @@ from agent.callbacks import Checkpoints, Deadline, Reports
 from agent.composite import CompositeAgent
 from agent.decide import rate_grid
 from agent.hyperparameters import Hyperparameters
+from agent.measured_phase import rates_about
 from agent.measuring import Measuring
 from agent.sb3_vec import CompressionVecEnv
 from agent.searchers.frontier import predicted_frontier
 from agent.searchers.protocol import Observer, Stop
 from envs.accuracy.archive import Archive
 from envs.problem import Problem
+from plan.assignment import FloatArray
 from plan.budget import Budget
 from plan.space import Choices
 
@@ -39,21 +41,23 @@ class CompositeSearcher:
         folder: where `agent.zip` is kept up to date, and from where an interrupted training continues; None keeps
             nothing.
         tensorboard: where TensorBoard's events go, None for nowhere.
+        conditioned: trains at exchange rates of all sizes; without, at the one about the limit, where it decides too.
     """
 
     hyper: Hyperparameters = field(default_factory=Hyperparameters)
     folder: Path | None = None
     tensorboard: Path | None = None
+    conditioned: bool = True
 
     def search(self, problem: Problem, limits: Budget, *, stop: Stop, seed: int, observer: Observer) -> Choices:
         """Returns the predicted frontier of the trained agent's plans over all exchange rates."""
-        env = CompressionVecEnv(problem, ENVS, seed)
+        env = self._env(problem, limits, seed)
         agent = self._agent(env, seed)
         remaining = stop.steps - agent.num_timesteps
         if remaining > 0:
             callbacks = self._callbacks(stop, observer)
             agent.learn(remaining, CallbackList(callbacks), reset_num_timesteps=agent.num_timesteps == 0)
-        plans = agent.decide(env.core.observer, rate_grid(RATES), draws=DRAWS)
+        plans = agent.decide(env.core.observer, self._rates(env), draws=DRAWS)
         return predicted_frontier(problem, np.concatenate((problem.space.start[None], plans, agent.elite.choices)))
 
     def adapt(
@@ -74,12 +78,23 @@ class CompositeSearcher:
         """
         if self.folder is None or plans < FEWEST_MEASURED or measuring.over(archive):
             return candidates
-        env = CompressionVecEnv(problem, ENVS, seed)
+        env = self._env(problem, limits, seed)
         agent = CompositeAgent.load(self.folder / AGENT_FILE, env)
         agent.adapt(env.core.observer, archive, limits, plans=plans, images=measuring.images)
         agent.save(self.folder / ADAPTED_FILE)
-        decided = agent.decide(env.core.observer, rate_grid(RATES), draws=DRAWS)
+        decided = agent.decide(env.core.observer, self._rates(env), draws=DRAWS)
         return predicted_frontier(problem, np.concatenate((candidates, decided)))
+
+    def _env(self, problem: Problem, limits: Budget, seed: int) -> CompressionVecEnv:
+        env = CompressionVecEnv(problem, ENVS, seed)
+        if not self.conditioned:
+            hinted = CompositeAgent(env, seed=seed, hyper=self.hyper).learners
+            rate = float(rates_about(hinted, env.core.observer, limits, 3)[1])
+            env.rates = (rate, rate)
+        return env
+
+    def _rates(self, env: CompressionVecEnv) -> FloatArray:
+        return rate_grid(RATES) if self.conditioned else np.array([env.rates[0]])
 
     def _agent(self, env: CompressionVecEnv, seed: int) -> CompositeAgent:
         """Returns the agent that an interrupted training left, else a new one."""

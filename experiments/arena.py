@@ -1,0 +1,183 @@
+"""Command: searchers against each other at equal measured evaluations.
+
+python -m experiments.arena --nets resnet20,resnet50 --evaluations 60 --seeds 3 [--docs docs/results.md]
+
+Every cell (network, contestant, seed) is kept in its own folder under --out: a second start fills what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from agent.command import DONE, run_command
+from agent.config import Parser, Settings
+from agent.run_folder import short_name
+from experiments.arena_page import table_of, write_page
+from experiments.cells import RESULT, Cell, Point, open_stage, read_cell, run_cell
+from experiments.contestants import Contestant, contestants
+from experiments.standings import Standing, standing
+from plan.document import write_atomically
+from plan.errors import InvalidValueError
+
+DROPS = (0.5, 1.0, 1.7)
+
+
+@dataclass(frozen=True)
+class Bout:
+    """A cell to be filled."""
+
+    net: str
+    contestant: Contestant
+    seed: int
+    folder: Path
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is there."""
+        return (self.folder / RESULT).is_file()
+
+    def __str__(self) -> str:
+        return f"{self.net} {self.contestant.title} seed {self.seed}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 after writing the tables of all cells that are there, 2 when the request cannot be used."""
+    return run_command(lambda: _arena(_parser(), arguments))
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m experiments.arena", description="Searchers at equal measured evaluations.")
+    parser.add_argument("--nets", required=True, help="networks, as --net of agent.train, separated by commas")
+    parser.add_argument("--hw", default="eyeriss", help="accelerator (default: eyeriss)")
+    parser.add_argument("--data", default="digits", help="as --data of agent.train (default: digits)")
+    parser.add_argument("--weights", default="auto", help="as --weights of agent.train (default: auto)")
+    parser.add_argument("--objective", default="energy", help="as of agent.train (default: energy)")
+    parser.add_argument("--contestants", help=f"titles separated by commas (default: all of {_titles()})")
+    parser.add_argument("--evaluations", type=int, default=60, help="measured evaluations per cell (default: 60)")
+    parser.add_argument("--steps", type=int, help="layer decisions that learners train on (default: by size)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... per contestant (default: 3)")
+    parser.add_argument("--max-drop", type=float, default=1.0, help="limit that is searched for (default: 1.0)")
+    parser.add_argument("--out", default="arena", help="folder of the cells and tables (default: arena)")
+    parser.add_argument("--docs", metavar="FILE", help="also put the table into this file, between its markers")
+    parser.add_argument("--dry-run", action="store_true", help="name the missing cells and stop")
+    return parser
+
+
+def _titles() -> str:
+    return ", ".join(contestants().names())
+
+
+def _arena(parser: Parser, arguments: Sequence[str] | None) -> int:
+    options = parser.parse_args(arguments)
+    if options.seeds < 1 or options.evaluations < 4:
+        raise InvalidValueError("--seeds must be 1 or more and --evaluations 4 or more")
+    out = Path(options.out)
+    bouts = {net: _bouts(options, net, out) for net in options.nets.split(",")}
+    if not options.dry_run:
+        for net, own in bouts.items():
+            _fill(_settings(options, net), own)
+    every = [bout for own in bouts.values() for bout in own]
+    _write(every, out, options)
+    return DONE
+
+
+def _settings(options: argparse.Namespace, net: str) -> Settings:
+    return Settings(
+        net=net,
+        hw=options.hw,
+        weights=options.weights,
+        data=options.data,
+        objective=options.objective,
+        max_drop=options.max_drop,
+        steps=options.steps,
+        evaluations=options.evaluations,
+    )
+
+
+def _bouts(options: argparse.Namespace, net: str, out: Path) -> list[Bout]:
+    """Returns the cells of a network, seed by seed, so that an interrupted arena is balanced."""
+    everybody = contestants()
+    titles = options.contestants.split(",") if options.contestants else everybody.names()
+    chosen = [everybody.get(title) for title in titles]
+    place = out / "cells" / f"{short_name(net)}-{options.evaluations}"
+    return [Bout(net, one, seed, place / one.title / str(seed)) for seed in range(options.seeds) for one in chosen]
+
+
+def _fill(settings: Settings, bouts: Sequence[Bout]) -> None:
+    """Runs the cells that are missing; the network is made ready once."""
+    missing = [bout for bout in bouts if not bout.done]
+    if not missing:
+        return
+    stage = open_stage(settings)
+    for number, bout in enumerate(missing, start=1):
+        cell = run_cell(stage, bout.contestant, bout.seed, bout.folder)
+        saved = "no plan" if cell.objective is None else f"{100 * (1 - cell.objective):.1f} % less {settings.objective}"
+        sys.stdout.write(f"[{number}/{len(missing)}] {bout}: {saved}, {cell.seconds:.0f} s\n")
+        sys.stdout.flush()
+
+
+def _write(bouts: Sequence[Bout], out: Path, options: argparse.Namespace) -> None:
+    """Writes tables, plots and the page from the cells that are there, and names those that are not."""
+    cells = [read_cell(bout.folder / RESULT) for bout in bouts if bout.done]
+    missing = [bout for bout in bouts if not bout.done]
+    for bout in missing:
+        sys.stdout.write(f"missing: {bout}\n")
+    if not cells:
+        return
+    groups: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.net, cell.contestant, cell.mode), []).append(cell)
+    standings = [standing(own, DROPS) for own in groups.values()]
+    out.mkdir(parents=True, exist_ok=True)
+    _write_csv(out / "evaluations.csv", ("net", "contestant", "mode", "seed", *Point.__annotations__), _points(cells))
+    _write_csv(out / "standings.csv", STANDING_COLUMNS, (_row(found) for found in standings))
+    text = table_of(standings, [str(bout) for bout in missing], options.objective, options.evaluations)
+    write_page(out, text, groups, options.max_drop, Path(options.docs) if options.docs else None)
+    sys.stdout.write(text)
+
+
+STANDING_COLUMNS = (
+    "net",
+    "contestant",
+    "mode",
+    "seeds",
+    *(f"saved_at_{drop:g}{end}" for drop in DROPS for end in ("", "_half_width")),
+    "final_saved",
+    "final_saved_half_width",
+    "test_drop_points",
+    "hypervolume",
+    "hypervolume_half_width",
+    "evaluations",
+    "processor_seconds",
+)
+
+
+def _row(found: Standing) -> list[object]:
+    row: list[object] = [found.net, found.contestant, found.mode, found.seconds.seeds]
+    for value in (*found.saved.values(), found.final_saved):
+        row += ["", ""] if value is None else [value.mean, value.half_width]
+    drop = "" if found.test_drop is None else found.test_drop.mean
+    volume = found.hypervolume
+    return [*row, drop, volume.mean, volume.half_width, found.evaluations, found.seconds.mean]
+
+
+def _points(cells: Sequence[Cell]) -> Iterable[Sequence[object]]:
+    for cell in cells:
+        for point in cell.points:
+            yield (cell.net, cell.contestant, cell.mode, cell.seed, *asdict(point).values())
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    write_atomically(path, text.getvalue().encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
