@@ -127,7 +127,9 @@ def problem_of(stage: Stage) -> Problem:
     return Problem(assembly.network, assembly.accelerator, assembly.space, stage.table, Calibration(), objective)
 
 
-def train_in_turns(problems: Sequence[Problem], steps: int, seed: int, file: Path) -> None:
+def train_in_turns(
+    problems: Sequence[Problem], steps: int, seed: int, file: Path, *, hyper: Hyperparameters | None = None
+) -> None:
     """Trains one agent on several networks, a part of the steps on each in turn, and writes it.
 
     Raises:
@@ -139,7 +141,7 @@ def train_in_turns(problems: Sequence[Problem], steps: int, seed: int, file: Pat
         for place, problem in enumerate(problems):
             env = CompressionVecEnv(problem, ENVS, seed + turn)
             first = turn == place == 0
-            agent = CompositeAgent(env, seed=seed) if first else CompositeAgent.load(partial, env)
+            agent = CompositeAgent(env, seed=seed, hyper=hyper) if first else CompositeAgent.load(partial, env)
             agent.learn(share, reset_num_timesteps=first)
             agent.save(partial)
     partial.replace(file)

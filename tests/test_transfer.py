@@ -45,7 +45,7 @@ def test_an_agent_goes_on_learning_on_another_problem(toy: Problem, tmp_path: Pa
 
 def test_training_in_turns_leaves_one_agent_that_plans_another_network(toy: Problem, tmp_path: Path) -> None:
     file = tmp_path / "agent.zip"
-    train_in_turns([toy, shorter(toy)], 8 * 6912, 0, file)
+    train_in_turns([toy, shorter(toy)], 8 * 192, 0, file, hyper=SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["agent.zip"]
     unseen = replace(toy, errors=replace(toy.errors, weight=2.0 * toy.errors.weight))
     plans = TransferredSearcher(file).search(
@@ -53,7 +53,7 @@ def test_training_in_turns_leaves_one_agent_that_plans_another_network(toy: Prob
     )
     for plan in plans:
         unseen.space.check(plan)
-    assert predicted_saving(load_actor(file), unseen, 2.0) > 0.3
+    assert predicted_saving(load_actor(file), unseen, 3.0) > 0.3
     assert decided(load_actor(file), build_observer(unseen)).shape == (96, 3, 4)
 
 
