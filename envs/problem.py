@@ -28,6 +28,10 @@ OBJECTIVE_WEIGHTS: dict[Objective, tuple[float, float, float]] = {
 """1 where relative energy, latency and size are factors of an objective's value."""
 
 
+PLANS_AT_ONCE = 256
+"""Plans that are priced together: their arrays of some 50 layers stay in a core's cache."""
+
+
 @dataclass(frozen=True)
 class Metrics:
     """What plans cost, arrays (B,) float64: error in nats of loss, drop as predicted from it."""
@@ -79,9 +83,16 @@ class Problem:
 
     def evaluate(self, choices: Choices) -> Metrics:
         """Returns what plans cost, for choices int16 (B, L, 4); undecided entries count as `space.start`."""
+        starts = range(0, max(len(choices), 1), PLANS_AT_ONCE)
+        parts = [self._costs_and_error(choices[start : start + PLANS_AT_ONCE]) for start in starts]
+        energy_uj, latency_ms, size_kb, error = np.concatenate(parts, axis=1)
+        return Metrics(energy_uj, latency_ms, size_kb, error, self.calibration.points(error))
+
+    def _costs_and_error(self, choices: Choices) -> FloatArray:
+        """Returns energy, latency, size and error as rows, (4, B)."""
         cost = self.accelerator.evaluate(self.network, self.space.resolve(choices))
         error = self.errors.error(self.space, choices)
-        return Metrics(cost.energy_uj, cost.latency_ms, cost.size_kb, error, self.calibration.points(error))
+        return np.stack((cost.energy_uj, cost.latency_ms, cost.size_kb, error))
 
     @cached_property
     def baseline(self) -> Metrics:

@@ -171,10 +171,10 @@ def _units_and_density(
     blocks = np.ceil(choice.kept_outputs / geometry.block_filters[method])
     blocks = blocks * np.ceil(inputs / geometry.block_channels[method])
     units = blocks * np.where(geometry.per_position[method], positions, 1)
-    whole = (geometry.kind[method] == 0) | geometry.is_filter[method] | geometry.is_channel[method]
+    whole = ((geometry.kind == 0) | geometry.is_filter | geometry.is_channel)[method]
     density = np.maximum(np.rint(choice.densities * units), 1.0) / units
     density = np.where(geometry.own_density[method] > 0, geometry.own_density[method], density)
-    m = np.maximum(geometry.m[method], 1)
-    kept = np.floor(inputs / m) * geometry.n_keep[method] + np.minimum(inputs % m, geometry.n_keep[method])
-    density = np.where(geometry.m[method] > 0, kept / inputs, density)
+    ragged = geometry.m[method] > 0
+    m, n_keep, columns = geometry.m[method[ragged]], geometry.n_keep[method[ragged]], inputs[ragged]
+    density[ragged] = (np.floor(columns / m) * n_keep + np.minimum(columns % m, n_keep)) / columns
     return units, np.where(whole, 1.0, density)

@@ -59,8 +59,10 @@ def index_bits(
     if name == "csc":
         return kept * CSC_COUNT_BITS + (outputs + 1) * CSC_ADDRESS_BITS
     if name == "rlc":
-        zeros = 1.0 - kept / n
-        pairs: FloatArray = kept / (1.0 - zeros ** (2**RUN_BITS))
+        longer = 1.0 - kept / n
+        for _ in range(RUN_BITS):
+            longer = longer * longer
+        pairs: FloatArray = kept / (1.0 - longer)
         return pairs * (bits + RUN_BITS) - kept * bits
     if name == "block":
         return units.copy()
@@ -104,14 +106,15 @@ def stored_bits(
         outputs: output channels left.
         m: block length of n:m, 0 elsewhere.
     """
-    total = n * bits
+    total, values = n * bits, kept * bits
     index = np.zeros_like(total)
     for name in formats:
-        here = np.isin(kind_index, [i for i, kind in enumerate(kinds) if applicable(name, kind)])
+        here = np.array([applicable(name, kind) for kind in kinds])[kind_index]
         if not here.any():
             continue
         extra = index_bits(name, n=n, kept=kept, bits=bits, units=units, outputs=outputs, m=m)
-        better = here & (kept * bits + extra < total)
-        total = np.where(better, kept * bits + extra, total)
-        index = np.where(better, extra, index)
+        packed = values + extra
+        better = here & (packed < total)
+        np.copyto(total, packed, where=better)
+        np.copyto(index, extra, where=better)
     return Stored(total, index)
