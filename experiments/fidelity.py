@@ -1,0 +1,282 @@
+"""Command: how well proxies rank random mixed plans that no fit has seen.
+
+python -m experiments.fidelity --net NET --weights FILE --data DATA --hw eyeriss --out fidelity
+    [--plans 100] [--images N] [--seed 0] [--proxies "second order" ...]
+
+Plans are measured on all images outside the calibration set, test images among them: a study, never a search. Every
+measurement is on disk before the next begins, and a second call goes on. The folder gathers networks: `fidelity.csv`
+holds a row per network and proxy, NETWORK.png the default proxy's prediction against what was measured.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from agent.build import Assembly, Subject, Terms, assemble, cached_profile, open_subject, use_threads
+from agent.command import DONE, run_command
+from agent.config import Parser
+from agent.judge import Judge
+from agent.plan_sources import Sources
+from agent.prediction import cached_table
+from agent.progress import Display, make_display
+from compress.measure import Measurer
+from envs.accuracy.archive import Archive, Measurement
+from envs.accuracy.calibration import Calibration
+from envs.accuracy.fidelity import fidelity, spearman
+from envs.accuracy.statistics import drop_points
+from envs.problem import Problem
+from experiments.fidelity_plot import draw_fidelity
+from experiments.mixed_plans import spread_plans
+from experiments.proxies import DEFAULT, PROXIES
+from hwmodels.loader import load as load_hardware
+from networks.images import Images
+from plan.assignment import FloatArray
+from plan.document import write_atomically
+from plan.errors import FileFormatError, InvalidValueError, UnknownNameError
+from plan.registry import close_names
+from plan.scheme import Scheme
+
+POOL_PER_PLAN = 60
+LOWEST_DROP, HIGHEST_DROP = 0.2, 10.0
+FITTED_PLANS = 64
+BAND_POINTS = 3.0
+FITS = 20
+BASELINE_BITS = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One proxy on one network.
+
+    ceiling: rank correlation of drops measured on two disjoint halves of the images: no proxy can be expected to agree
+        better with either half
+    band_error: mean absolute error in points of plans with a measured drop of 0 to 3 points, each predicted by a
+        calibration fitted on 64 other plans (fewer where there are fewer)
+    """
+
+    network: str
+    proxy: str
+    plans: int
+    images: int
+    spearman: float
+    low: float
+    high: float
+    kendall: float
+    ceiling: float
+    band_error: float
+
+
+class _EveryImage:
+    """Measures plans on all images outside the calibration set, as an `Archive` asks."""
+
+    def __init__(self, judge: Judge, parts: Sequence[Images]) -> None:
+        self.judge, self.parts = judge, parts
+
+    @property
+    def images_id(self) -> str:
+        """Identifies network, weights, splits and calibration images."""
+        return f"fidelity-{self.judge.subject.key}-{self.judge.measurer.profile.calibration_sha256[:16]}"
+
+    def dense(self, images: int) -> NDArray[np.bool_]:
+        """Returns whether the network as given is right on each image, bool (images,)."""
+        return np.concatenate([self.judge.right_as_given(part) for part in self._parts(images)])
+
+    def correct(self, schemes: Sequence[Scheme], images: int) -> NDArray[np.bool_]:
+        """Returns whether a compressed network is right on each image, bool (images,)."""
+        return np.concatenate([self.judge.right(tuple(schemes), part) for part in self._parts(images)])
+
+    def _parts(self, images: int) -> list[Images]:
+        """Returns the images with as many of every part as make up the number, an even share of each."""
+        total = sum(map(len, self.parts))
+        return [part.first(round(images * len(part) / total)) for part in self.parts]
+
+
+def measured_plans(
+    assembly: Assembly, archive: Archive, options: Namespace, images: int, display: Display
+) -> list[Measurement]:
+    """Returns the measurements of plans spread over drops of 0 to 10 points, those on disk among them."""
+    rng = np.random.default_rng(options.seed)
+    drops = np.geomspace(LOWEST_DROP, HIGHEST_DROP, options.plans)
+    plans = spread_plans(archive.problem, rng, POOL_PER_PLAN * options.plans, drops)
+    display.phase("measure", len(plans))
+    found = []
+    for done, choice in enumerate(plans, start=1):
+        found.append(archive.evaluate(choice, images))
+        display.advance(done, len(plans), f"drop {found[-1].drop_points:.2f} points")
+    return found
+
+
+def row_of(assembly: Assembly, proxy: str, errors: FloatArray, entries: Sequence[Measurement], ceiling: float) -> Row:
+    """Returns how well errors (n,) in nats or any other unit agree with n measured plans."""
+    drops = np.array([entry.drop_points for entry in entries])
+    found = fidelity(errors, drops, seed=0)
+    return Row(
+        network=assembly.network.name,
+        proxy=proxy,
+        plans=len(entries),
+        images=entries[0].images,
+        spearman=round(found.spearman, 4),
+        low=round(found.spearman_interval[0], 4),
+        high=round(found.spearman_interval[1], 4),
+        kendall=round(found.kendall, 4),
+        ceiling=round(ceiling, 4),
+        band_error=round(band_error(errors, drops), 4),
+    )
+
+
+def band_error(errors: FloatArray, drops: FloatArray) -> float:
+    """Returns the mean absolute error in points of drops up to 3, calibrated on other plans; nan without such plans.
+
+    Errors of any unit are brought to the scale that the calibration expects first.
+    """
+    scaled = errors * (np.median(np.maximum(drops, 0.1)) / 100.0 / max(float(np.median(errors)), 1e-300))
+    rng, gaps = np.random.default_rng(0), list[float]()
+    count = min(FITTED_PLANS, len(drops) * 2 // 3)
+    for _ in range(FITS):
+        order = rng.permutation(len(drops))
+        seen, left = order[:count], order[count:]
+        left = left[(drops[left] >= 0) & (drops[left] <= BAND_POINTS)]
+        predicted = Calibration.fit(scaled[seen], drops[seen]).points(scaled[left])
+        gaps.extend(np.abs(predicted - drops[left]).tolist())
+    return float(np.mean(gaps)) if gaps else float("nan")
+
+
+def noise_ceiling(dense: NDArray[np.bool_], entries: Sequence[Measurement]) -> float:
+    """Returns the rank correlation of the plans' drops on two disjoint halves of the images."""
+    halves = slice(0, None, 2), slice(1, None, 2)
+    first, second = (np.array([drop_points(dense[half], entry.correct[half]) for entry in entries]) for half in halves)
+    return spearman(first, second)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 after printing the table, 2 when network, data or folder cannot be used."""
+    parser = Parser(prog="python -m experiments.fidelity", description="How well proxies rank plans.")
+    parser.add_argument("--net", required=True, help="as of agent.train")
+    parser.add_argument("--weights", default="auto", help="as of agent.train")
+    parser.add_argument("--data", default="digits", help="as of agent.train")
+    parser.add_argument("--hw", default="eyeriss", help="decides which plans are legal; as of agent.train")
+    parser.add_argument("--plans", type=int, default=100, help="plans to measure (default: 100)")
+    parser.add_argument("--images", type=int, default=0, help="images (default: all outside the calibration set)")
+    parser.add_argument("--seed", type=int, default=0, help="draws the plans")
+    parser.add_argument("--proxies", nargs="+", default=list(PROXIES), help=f"of: {', '.join(PROXIES)}")
+    parser.add_argument("--out", default="fidelity", help="folder of measurements, table and plots")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    return run_command(lambda: _run(parser.parse_args(arguments)))
+
+
+def _run(options: Namespace) -> int:
+    for name in options.proxies:
+        if name not in PROXIES:
+            hint = close_names(name, list(PROXIES))
+            raise UnknownNameError(f"proxy '{name}' is unknown{hint} (known: {', '.join(PROXIES)})")
+    if options.plans < 3 or options.images < 0:
+        raise InvalidValueError(f"--plans {options.plans} --images {options.images} (allowed: 3 and 0 or more)")
+    accelerator = load_hardware(options.hw)
+    use_threads(torch.get_num_threads())
+    with make_display(Console(stderr=True), quiet=options.quiet) as display:
+        display.phase("network, weights, data")
+        subject = open_subject(options.net, options.weights, options.data, progress=display.advance)
+
+        def shown(phase: str, done: int, total: int) -> None:
+            display.advance(done, total, phase)
+
+        calibration = subject.tensor(subject.dataset.splits.calibration)
+        found = cached_profile(subject, calibration, shown)
+        sources = Sources(options.net, options.weights, options.data, options.hw)
+        assembly = assemble(subject, accelerator, found, Terms(sources, BASELINE_BITS))
+        rows = _study(subject, assembly, Measurer(subject.traced, found, calibration), options, display)
+    _show(rows)
+    return DONE
+
+
+def _study(subject: Subject, assembly: Assembly, measurer: Measurer, options: Namespace, display: Display) -> list[Row]:
+    """Returns the rows of all networks in the folder after this one's are written."""
+    folder, name = Path(options.out), assembly.network.name
+
+    def shown(phase: str, done: int, total: int) -> None:
+        display.advance(done, total, phase)
+
+    display.phase("error table")
+    table = cached_table(assembly, measurer, shown)
+    problem = Problem(assembly.network, assembly.accelerator, assembly.space, table, Calibration())
+    splits = subject.dataset.splits
+    measure = _EveryImage(Judge(subject, measurer), (splits.validation, splits.test))
+    images = options.images or len(splits.validation) + len(splits.test)
+    folder.mkdir(parents=True, exist_ok=True)
+    archive = Archive(problem, measure, folder / f"{name}.jsonl")
+    entries = measured_plans(assembly, archive, options, images, display)
+    choices = np.stack([entry.choice for entry in entries])
+    ceiling = noise_ceiling(archive.dense(images), entries)
+    display.phase("proxies", len(options.proxies))
+    own = []
+    for done, proxy in enumerate(options.proxies, start=1):
+        built = table if proxy == DEFAULT else PROXIES[proxy](assembly, measurer, shown)
+        own.append(row_of(assembly, proxy, built.error(assembly.space, choices), entries, ceiling))
+        display.advance(done, len(options.proxies), proxy)
+    drops = np.array([entry.drop_points for entry in entries])
+    draw_fidelity(folder / f"{name}.png", name, table.error(assembly.space, choices), drops)
+    kept = [row for row in read_rows(folder / "fidelity.csv") if (row.network, row.proxy) not in _keys(own)]
+    write_rows(folder / "fidelity.csv", [*kept, *own])
+    return [*kept, *own]
+
+
+def _keys(rows: Sequence[Row]) -> set[tuple[str, str]]:
+    return {(row.network, row.proxy) for row in rows}
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Returns the rows of a table that this command wrote, none when there is no file.
+
+    Raises:
+        FileFormatError: another file.
+    """
+    if not path.is_file():
+        return []
+    kinds = {item.name: {"int": int, "float": float, "str": str}[str(item.type)] for item in fields(Row)}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [Row(**{key: kind(line[key]) for key, kind in kinds.items()}) for line in csv.DictReader(file)]
+    except (KeyError, ValueError, TypeError) as error:
+        raise FileFormatError(str(path), [f"is not a table of proxies ({error}); choose another --out"]) from error
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Writes the table, the old file or the whole new one.
+
+    Raises:
+        UnwritableError: the file cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=[item.name for item in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_atomically(path, text.getvalue().encode())
+
+
+def _show(rows: Sequence[Row]) -> None:
+    table = Table(title="rank correlation of predicted with measured drop, on plans that no fit saw")
+    for heading in ("network", "proxy", "plans", "images", "Spearman", "95 %", "Kendall", "ceiling", "error (points)"):
+        table.add_column(heading, justify="left" if heading in ("network", "proxy") else "right")
+    for row in rows:
+        figures = f"{row.spearman:.3f}", f"[{row.low:.2f}, {row.high:.2f}]", f"{row.kendall:.3f}"
+        rest = f"{row.ceiling:.3f}", f"{row.band_error:.2f}"
+        table.add_row(row.network, row.proxy, str(row.plans), f"{row.images:,}", *figures, *rest)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    console.print("ceiling: two disjoint halves of the images against each other; error: plans losing 0 to 3 points")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The study of proxies: plans spread as asked, every proxy scored, measured once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from envs.toy import toy_problem
+from experiments.fidelity import band_error, main, read_rows
+from experiments.mixed_plans import mixed_plans, spread_plans
+from experiments.proxies import PROXIES
+from plan.errors import FileFormatError
+from tests.compress.test_sensitivity import NET
+
+
+def test_mixed_plans_are_legal_and_mixed() -> None:
+    space = toy_problem().space
+    plans = mixed_plans(space, np.random.default_rng(0), 64)
+    for plan in plans:
+        space.check(plan)
+    assert len(np.unique(plans, axis=0)) > 8
+
+
+def test_plans_are_spread_and_drawn_once() -> None:
+    problem = toy_problem()
+    plans = spread_plans(problem, np.random.default_rng(0), 200, np.geomspace(0.5, 8.0, 4))
+    again = spread_plans(problem, np.random.default_rng(0), 200, np.geomspace(0.5, 8.0, 4))
+    np.testing.assert_array_equal(plans, again)
+    predicted = np.sort(problem.evaluate(plans).drop_points)
+    assert predicted[-1] > 2 * predicted[0]
+
+
+def test_band_error_does_not_depend_on_the_unit() -> None:
+    rng = np.random.default_rng(0)
+    drops = rng.uniform(0.0, 4.0, 60)
+    errors = 0.01 * drops + 1e-4
+    assert band_error(errors, drops) == pytest.approx(band_error(1e6 * errors, drops), rel=1e-6)
+    assert band_error(errors, drops) < 0.5 < band_error(rng.permutation(errors), drops)
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "fidelity.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(FileFormatError, match="not a table of proxies"):
+        read_rows(tmp_path / "fidelity.csv")
+
+
+def test_unknown_proxy_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "study"
+    assert main(["--net", "resnet20", "--proxies", "first order", "--out", str(out)]) == 2
+    assert "first order" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_the_command_scores_every_proxy_and_measures_once(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    out = tmp_path / "study"
+    command = ["--net", f"{tmp_path / 'net.py'}:build", "--weights", "none", "--out", str(out), "--quiet"]
+    command += ["--plans", "6", "--images", "60"]
+    assert main(command) == 0
+    rows = read_rows(out / "fidelity.csv")
+    assert [row.proxy for row in rows] == list(PROXIES)
+    assert {(row.plans, row.images) for row in rows} == {(6, 60)}
+    assert all(-1 <= row.low <= row.spearman <= row.high <= 1 for row in rows)
+    (measured,) = out.glob("*.jsonl")
+    (picture,) = out.glob("*.png")
+    assert picture.stat().st_size > 1000
+    before = measured.read_bytes()
+    assert main(command) == 0
+    assert measured.read_bytes() == before
+    assert read_rows(out / "fidelity.csv") == rows
