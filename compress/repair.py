@@ -70,16 +70,21 @@ class RepairOptions:
 class RepairedLayer:
     """A layer's weights as they are stored.
 
-    levels: int8 (K, D), int16 above 8 bits or with zero points, zero where removed; scale: float32 (K,); mask: bool
-        (K, D); bits: width
+    levels: int8 (K, D), int16 above 8 bits or with zero points, zero where removed; scale: float32 (K,)
+    packed_mask: uint8 (K, ceil(D / 8)), a bit per weight that is kept; bits: width
     zero_point: int64 (K,), what is added to a level where it is stored; None where all are 0
     """
 
     levels: NDArray[np.int8] | NDArray[np.int16]
     scale: NDArray[np.float32]
-    mask: BoolArray
+    packed_mask: NDArray[np.uint8]
     bits: int
     zero_point: NDArray[np.int64] | None = None
+
+    @property
+    def mask(self) -> BoolArray:
+        """Which weights are kept, bool (K, D)."""
+        return np.unpackbits(self.packed_mask, axis=1, count=self.levels.shape[1]).astype(np.bool_)
 
     @property
     def weight(self) -> NDArray[np.float32]:
@@ -90,7 +95,7 @@ class RepairedLayer:
     @property
     def nbytes(self) -> int:
         """Memory taken, bytes."""
-        return self.levels.nbytes + self.scale.nbytes + self.mask.nbytes
+        return self.levels.nbytes + self.scale.nbytes + self.packed_mask.nbytes
 
 
 DEFAULT_REPAIR = RepairOptions()
@@ -268,7 +273,7 @@ class LayerRepair:
         levels = levels * mask
         stored = levels.to(torch.int8 if bits <= 8 and symmetric else torch.int16)
         zero_point = None if symmetric else levels_of.zero_point.long().numpy()
-        return RepairedLayer(stored.numpy(), scale.numpy(), mask.numpy(), bits, zero_point)
+        return RepairedLayer(stored.numpy(), scale.numpy(), np.packbits(mask.numpy(), axis=1), bits, zero_point)
 
     def _grid(self, levels: WeightGrid, bits: int) -> Grid:
         """Returns the levels as the solver takes them, by convolution group."""

@@ -113,7 +113,7 @@ def test_removed_inputs_are_made_up_for(traced: TracedNetwork, profiled: Profile
     found = repair.repair(Request(kept, DENSE, 1.0, 16))
     gone = np.repeat(~kept.inputs, 9)
     assert not found.levels[:, gone].any()
-    cut = RepairedLayer(found.levels, found.scale, found.mask, 16)
+    cut = RepairedLayer(found.levels, found.scale, found.packed_mask, 16)
     zeroed = repair_of(traced, profiled, "inner", PLAIN).repair(Request(kept, DENSE, 1.0, 16))
     assert repair.error(cut, kept.outputs) < 0.98 * repair.error(zeroed, kept.outputs)
 
