@@ -23,6 +23,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from agent.learners import Learners
+from networks.archive import UNREADABLE
 from plan.errors import FileFormatError, MissingFileError, UnwritableError
 
 SCHEMA, VERSION = "espalier.agent", 1
@@ -80,8 +81,10 @@ def read_agent_file(path: Path) -> AgentFile:
             tensors = load_tensors(archive.read(PARAMETERS))
             with np.load(io.BytesIO(archive.read(STATE)), allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, safetensors.SafetensorError) as error:
+    except (*UNREADABLE, safetensors.SafetensorError) as error:
         raise FileFormatError(str(path), [f"not an agent file ({error})"]) from error
+    if not isinstance(header, dict):
+        raise FileFormatError(str(path), [f"{HEADER} is not a JSON object"])
     found = header.get("schema"), header.get("version")
     if found != (SCHEMA, VERSION):
         raise FileFormatError(str(path), [f"schema {found[0]} version {found[1]} (known: {SCHEMA} version {VERSION})"])

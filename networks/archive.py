@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +14,11 @@ from plan.errors import FileFormatError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 PARTS = ("train", "val", "test")
 CLASS_FILE = "classes.txt"
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, LookupError, RuntimeError, OverflowError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+)
+"""What reading members of a broken archive raises."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,9 @@ def _list_archive(root: Path) -> tuple[list[str], bytes | None]:
             if bad:
                 raise FileFormatError(str(root), [f"entry '{bad[0]}' climbs out of the archive; refused"])
             text = archive.read(CLASS_FILE) if CLASS_FILE in names else None
-    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+    except FileFormatError:
+        raise
+    except UNREADABLE as error:
         raise FileFormatError(str(root), [f"is not a readable .zip archive: {error}"]) from error
     return [name for name in names if _is_image(name)], text
 

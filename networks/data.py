@@ -6,7 +6,6 @@ Splits are drawn by a fixed rule from seed 0, whatever the seed of a run, so tha
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from networks.archive import ImageTree, read_tree
+from networks.archive import UNREADABLE, ImageTree, read_tree
 from networks.cifar_pickle import read_cifar10
 from networks.images import ArrayStore, FileStore, Images, ImageStore, Labels
 from plan.errors import FileFormatError, MissingFileError, UnknownNameError
@@ -120,7 +119,7 @@ def _npz(path: Path) -> Dataset:
     try:
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files if name in ("x", "y")}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except UNREADABLE as error:
         raise FileFormatError(str(path), [f"is not an .npz file of plain arrays: {error}"]) from error
     problems = _npz_problems(arrays)
     if problems:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from networks.archive import UNREADABLE
 from plan.errors import FileFormatError
 
 Pixels = NDArray[np.uint8]
@@ -77,13 +78,14 @@ class FileStore:
     def _read(self, name: str) -> bytes:
         try:
             return (self.root / name).read_bytes() if self._archive is None else self._archive.read(name)
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+        except UNREADABLE as error:
             raise FileFormatError(str(self.root), [f"{name} cannot be read: {error}"]) from error
 
     def _image(self, name: str) -> Image.Image:
+        content = io.BytesIO(self._read(name))
         try:
-            return Image.open(io.BytesIO(self._read(name))).convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            return Image.open(content).convert("RGB")
+        except (*UNREADABLE, SyntaxError, Image.DecompressionBombError) as error:
             raise FileFormatError(str(self.root), [f"{name} is not a readable image; repair or remove it"]) from error
 
     def decode(self, indices: NDArray[np.int64], size: tuple[int, int]) -> Pixels:
