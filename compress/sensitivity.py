@@ -9,12 +9,9 @@ as they are measured; a second call with the same file measures what is missing.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +23,8 @@ from agent.config import Parser
 from agent.progress import Display, make_display
 from compress.layer_drops import DEFAULT_SCHEMES, LayerDrop, LayerDrops, parse_scheme
 from compress.measure import Measurer
-from plan.document import write_atomically
-from plan.errors import FileFormatError, InvalidValueError, UnwritableError
+from plan.errors import InvalidValueError, UnwritableError
+from plan.rows import read_rows, write_rows
 
 IMAGES = 1000
 
@@ -55,14 +52,14 @@ def _run(parser: Parser, arguments: Sequence[str] | None) -> int:
         parse_scheme(text)
     use_threads(options.threads)
     path = Path(options.csv)
-    drops = read_drops(path)
+    drops = read_rows(path, LayerDrop, "a sensitivity report")
     with make_display(Console(stderr=True), quiet=options.quiet) as display:
         found = _layer_drops(options.net, options.weights, options.data, options.images, display)
         total = len(found.network.layers) * len(options.schemes)
         display.phase("layers", total)
         for drop in found.every(options.schemes, drops):
             drops.append(drop)
-            write_drops(path, drops)
+            write_rows(path, drops)
             display.advance(len(drops), total, f"{drop.layer} {drop.scheme}")
     if options.plot:
         draw(drops, Path(options.plot))
@@ -83,43 +80,6 @@ def _layer_drops(net: str, weights: str, data: str, images: int, display: Displa
         display.note("the data have no labels: agreement with the dense network is measured")
         return LayerDrops(measurer, pixels, measurer.dense_outputs(pixels).argmax(1).astype(np.int64))
     return LayerDrops(measurer, pixels, chosen.labels)
-
-
-def read_drops(path: Path) -> list[LayerDrop]:
-    """Returns the lines of a file that this command wrote, none when there is no file.
-
-    Raises:
-        FileFormatError: another file.
-    """
-    if not path.is_file():
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                LayerDrop(
-                    row["layer"],
-                    row["scheme"],
-                    row["illegal"],
-                    float(row["drop_points"]),
-                    float(row["divergence_nats"]),
-                )
-                for row in csv.DictReader(file)
-            ]
-    except (KeyError, ValueError, TypeError, OSError) as error:
-        raise FileFormatError(str(path), [f"is not a sensitivity report ({error}); choose another --csv"]) from error
-
-
-def write_drops(path: Path, drops: Sequence[LayerDrop]) -> None:
-    """Writes all lines, the old file or the whole new one.
-
-    Raises:
-        UnwritableError: the file cannot be written.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=[item.name for item in fields(LayerDrop)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(drop) for drop in drops)
-    write_atomically(path, text.getvalue().encode())
 
 
 def draw(drops: Sequence[LayerDrop], path: Path) -> None:

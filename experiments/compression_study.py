@@ -10,12 +10,10 @@ missing.
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +32,9 @@ from compress.quantize import DEFAULT_ACTIVATIONS, ActivationQuantiser, WeightQu
 from compress.repair import RepairOptions
 from envs.accuracy.statistics import drop_points, paired_bootstrap
 from experiments.uniform_setting import SETTINGS, Setting, schemes_of
-from plan.document import write_atomically
-from plan.errors import FileFormatError, InvalidValueError, UnknownNameError
+from plan.errors import InvalidValueError, UnknownNameError
 from plan.registry import close_names
+from plan.rows import read_rows, write_rows
 
 SEQUENTIAL_IMAGES = 256
 BOOTSTRAP_SEED = 0
@@ -182,36 +180,6 @@ def measured(
         study.display.advance(count, len(missing), f"{setting.name}, {name}")
 
 
-def read_lines(path: Path) -> list[Line]:
-    """Returns the lines of a CSV file that this command wrote, none when there is no file.
-
-    Raises:
-        FileFormatError: another file.
-    """
-    if not path.is_file():
-        return []
-    kinds = {item.name: {"int": int, "float": float, "str": str}[str(item.type)] for item in fields(Line)}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return [Line(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in rows]
-    except (KeyError, ValueError, TypeError) as error:
-        raise FileFormatError(str(path), [f"is not a study ({error}); choose another --csv"]) from error
-
-
-def write_lines(path: Path, lines: Sequence[Line]) -> None:
-    """Writes all lines, the old file or the whole new one.
-
-    Raises:
-        UnwritableError: the file cannot be written.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=[item.name for item in fields(Line)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(line) for line in lines)
-    write_atomically(path, text.getvalue().encode())
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after printing the table, 2 when the network, the data or the file cannot be used."""
     parser = Parser(prog="python -m experiments.compression_study", description="What compression costs in accuracy.")
@@ -235,12 +203,12 @@ def _run(parser: Parser, arguments: Sequence[str] | None) -> int:
         raise InvalidValueError(f"--images {options.images} (allowed: 0 for all, or more)")
     use_threads(torch.get_num_threads())
     path = Path(options.csv)
-    lines = read_lines(path)
+    lines = read_rows(path, Line, "a study")
     with make_display(Console(stderr=True), quiet=options.quiet) as display:
         subject = open_subject(options.net, options.weights, options.data)
         for line in measured(Study(subject, options.images, display), settings, variants, lines):
             lines.append(line)
-            write_lines(path, lines)
+            write_rows(path, lines)
     _show(lines, variants)
     return DONE
 

@@ -10,12 +10,10 @@ holds a row per network and proxy, NETWORK.png the default proxy's prediction ag
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +41,9 @@ from experiments.proxies import DEFAULT, PROXIES
 from hwmodels.loader import load as load_hardware
 from networks.images import Images
 from plan.assignment import FloatArray
-from plan.document import write_atomically
-from plan.errors import FileFormatError, InvalidValueError, UnknownNameError
+from plan.errors import InvalidValueError, UnknownNameError
 from plan.registry import close_names
+from plan.rows import read_rows, write_rows
 from plan.scheme import Scheme
 
 POOL_PER_PLAN = 60
@@ -227,42 +225,17 @@ def _study(subject: Subject, assembly: Assembly, measurer: Measurer, options: Na
         display.advance(done, len(options.proxies), proxy)
     drops = np.array([entry.drop_points for entry in entries])
     draw_fidelity(folder / f"{name}.png", name, table.error(assembly.space, choices), drops)
-    kept = [row for row in read_rows(folder / "fidelity.csv") if (row.network, row.proxy) not in _keys(own)]
+    kept = [
+        row
+        for row in read_rows(folder / "fidelity.csv", Row, "a table of proxies")
+        if (row.network, row.proxy) not in _keys(own)
+    ]
     write_rows(folder / "fidelity.csv", [*kept, *own])
     return [*kept, *own]
 
 
 def _keys(rows: Sequence[Row]) -> set[tuple[str, str]]:
     return {(row.network, row.proxy) for row in rows}
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Returns the rows of a table that this command wrote, none when there is no file.
-
-    Raises:
-        FileFormatError: another file.
-    """
-    if not path.is_file():
-        return []
-    kinds = {item.name: {"int": int, "float": float, "str": str}[str(item.type)] for item in fields(Row)}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [Row(**{key: kind(line[key]) for key, kind in kinds.items()}) for line in csv.DictReader(file)]
-    except (KeyError, ValueError, TypeError) as error:
-        raise FileFormatError(str(path), [f"is not a table of proxies ({error}); choose another --out"]) from error
-
-
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Writes the table, the old file or the whole new one.
-
-    Raises:
-        UnwritableError: the file cannot be written.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=[item.name for item in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_atomically(path, text.getvalue().encode())
 
 
 def _show(rows: Sequence[Row]) -> None:

@@ -9,11 +9,9 @@ the transferred one and by the one trained on the network; and what both save me
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +31,8 @@ from envs.problem import Problem
 from experiments.cells import Stage, open_stage, run_cell
 from experiments.contestants import SHARED, Contestant
 from experiments.standings import estimate
-from plan.document import write_atomically
 from plan.errors import InvalidValueError
+from plan.rows import write_rows
 
 TURNS = 4
 """Times that training goes round the networks."""
@@ -76,11 +74,7 @@ def _transfer(options: argparse.Namespace) -> int:
     stages = [open_stage(_settings(options, name)) for name in names]
     unseen, out = open_stage(_settings(options, options.test)), Path(options.out)
     rows = [_row(stages, unseen, seed, out / str(seed)) for seed in range(options.seeds)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(Row.__dataclass_fields__), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_atomically(out / "transfer.csv", text.getvalue().encode())
+    write_rows(out / "transfer.csv", rows)
     _show(rows, options)
     return DONE
 

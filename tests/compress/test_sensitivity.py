@@ -10,8 +10,9 @@ from torch import Tensor
 
 from compress.layer_drops import DEFAULT_SCHEMES, LayerDrop, LayerDrops, parse_scheme
 from compress.measure import Measurer
-from compress.sensitivity import draw, main, read_drops, write_drops
+from compress.sensitivity import draw, main
 from plan.errors import FileFormatError, InvalidValueError
+from plan.rows import read_rows, write_rows
 from plan.scheme import DENSE, BlockPunched, Element, Filter, Method, NofM, Pattern, Scheme
 
 
@@ -68,15 +69,15 @@ def test_what_is_done_is_not_measured_again(measurer: Measurer, images: Tensor) 
 
 def test_reports_survive_the_round_trip_and_are_drawn(tmp_path: Path) -> None:
     drops = [LayerDrop("a", "w4a8", "", 0.5, 0.01), LayerDrop("b", "w4a8", "its kernels are 1x1", math.nan, math.nan)]
-    write_drops(tmp_path / "drops.csv", drops)
-    again = read_drops(tmp_path / "drops.csv")
+    write_rows(tmp_path / "drops.csv", drops)
+    again = read_rows(tmp_path / "drops.csv", LayerDrop, "a sensitivity report")
     assert again[0] == drops[0]
     assert (again[1].layer, again[1].illegal, math.isnan(again[1].drop_points)) == ("b", "its kernels are 1x1", True)
     draw(drops, tmp_path / "drops.png")
     assert (tmp_path / "drops.png").read_bytes().startswith(b"\x89PNG")
     (tmp_path / "other.csv").write_text("x,y\n1,2\n")
     with pytest.raises(FileFormatError, match="not a sensitivity report"):
-        read_drops(tmp_path / "other.csv")
+        read_rows(tmp_path / "other.csv", LayerDrop, "a sensitivity report")
     assert all(parse_scheme(text) for text in DEFAULT_SCHEMES)
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.compression_study import VARIANTS, Line, main, read_lines, write_lines
+from experiments.compression_study import VARIANTS, Line, main
 from experiments.uniform_setting import SETTINGS, Setting, schemes_of
-from plan.errors import FileFormatError
 from plan.layer import InputSegment, Layer, Network
+from plan.rows import read_rows
 from plan.scheme import Element, Method, Pattern
 from tests.compress.test_sensitivity import NET
 
@@ -38,16 +38,6 @@ def test_plain_ranks_by_magnitude() -> None:
     assert Setting("e", 8, 8, Method(Element(), "second-order"), 0.5).plain().method.algorithm == "level"
 
 
-def test_lines_survive_the_round_trip(tmp_path: Path) -> None:
-    line = Line("net", "ab", "cd", "4/5 bits", "all", 10, 90.0, 89.5, 0.5, 0.1, 0.9, 1.25)
-    write_lines(tmp_path / "study.csv", [line])
-    assert read_lines(tmp_path / "study.csv") == [line]
-    assert read_lines(tmp_path / "none.csv") == []
-    (tmp_path / "other.csv").write_text("x\n1\n")
-    with pytest.raises(FileFormatError, match="not a study"):
-        read_lines(tmp_path / "other.csv")
-
-
 @pytest.mark.slow
 def test_the_command_measures_once_and_continues(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NET)
@@ -55,10 +45,10 @@ def test_the_command_measures_once_and_continues(tmp_path: Path) -> None:
     arguments = ["--net", f"{tmp_path / 'net.py'}:build", "--weights", "none", "--csv", str(study), "--images", "60"]
     arguments += ["--quiet", "--settings", "4/8 bits", "--variants"]
     assert main([*arguments, "all"]) == 0
-    (first,) = read_lines(study)
+    (first,) = read_rows(study, Line, "a study")
     variants = ["all", "plain", "weights asymmetric", "activations symmetric"]
     assert main([*arguments, *variants]) == 0
-    lines = read_lines(study)
+    lines = read_rows(study, Line, "a study")
     assert lines[0] == first
     assert [line.variant for line in lines] == variants
     assert set(variants) <= set(VARIANTS)
