@@ -9,10 +9,13 @@ import pytest
 from tests.agent.bench import write_inputs
 from tests.docs.documents import REPOSITORY, Block, blocks, with_small_parameters
 
+FRAGMENTS = ("docs/artefacts.md",)
+"""Documents whose examples are lines of a user's own program, with inputs that the text describes."""
 DOCUMENTS = sorted(
     path.relative_to(REPOSITORY).as_posix()
     for path in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"))
-    if any(block.language in ("bash", "python") for block in blocks(path))
+    if path.relative_to(REPOSITORY).as_posix() not in FRAGMENTS
+    and any(block.language in ("bash", "python") for block in blocks(path))
 )
 
 
