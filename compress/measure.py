@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,9 +25,12 @@ from compress.repair import DEFAULT_REPAIR, LayerRepair, RepairedLayer, RepairOp
 from compress.sequential import PairedPass, Refit, can_refit
 from networks.trace import TracedNetwork
 from plan.errors import InvalidValueError
+from plan.layer import Network
 from plan.scheme import DENSE, Scheme
 
-BATCH = 128
+LARGEST_BATCH, SMALLEST_BATCH, SMALLEST_CALIBRATION_BATCH = 128, 4, 32
+BATCH_BYTES = 40 << 20
+"""Largest activation of a batch, about: MobileNetV2 at 224 pixels runs twice as fast in batches of 8 as of 128."""
 UNTOUCHED_BITS = 16
 CALIBRATION_IMAGES = 512
 WEIGHT_CACHE_BYTES = 384 << 20
@@ -75,6 +79,7 @@ class Measurer:
         options: MeasureOptions = DEFAULT_OPTIONS,
     ) -> None:
         self.traced = traced
+        self.batch = batch_of(traced.network)
         self.profile = profile
         self.seed = seed
         self.options = options
@@ -110,9 +115,14 @@ class Measurer:
             found.observe(self._run_calibration)
         return found
 
+    @property
+    def _calibration_batches(self) -> int:
+        """In how many parts, about equal, the calibration images pass; statistics are repaired per part."""
+        return math.ceil(len(self.images) / max(self.batch, SMALLEST_CALIBRATION_BATCH))
+
     def _run_calibration(self) -> None:
         with torch.inference_mode():
-            for batch in torch.split(self.images, BATCH):
+            for batch in torch.chunk(self.images, self._calibration_batches):
                 self._run(batch)
 
     def repaired(self, schemes: Sequence[Scheme]) -> tuple[RepairedLayer, ...]:
@@ -207,7 +217,7 @@ class Measurer:
     def logits(self, images: Tensor) -> Tensor:
         """Returns the outputs of the working network as it is loaded, float32 (N, classes)."""
         with torch.inference_mode():
-            return torch.cat([self._run(batch) for batch in torch.split(images, BATCH)])
+            return torch.cat([self._run(batch) for batch in torch.split(images, self.batch)])
 
     def _run(self, batch: Tensor) -> Tensor:
         outputs: Tensor = self.module(batch.contiguous(memory_format=self.memory_format))
@@ -293,6 +303,12 @@ class Measurer:
                 )
             ),
         )
+
+
+def batch_of(network: Network) -> int:
+    """Returns how many images are best run together: as many as keep the largest activation within 40 MB."""
+    largest = max(4 * layer.K * layer.P * layer.Q for layer in network.layers)
+    return min(max(BATCH_BYTES // largest, SMALLEST_BATCH), LARGEST_BATCH)
 
 
 def _request(kept: KeptChannels, scheme: Scheme) -> Request:
