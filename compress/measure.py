@@ -181,7 +181,8 @@ class Measurer:
                 refitted[index] = self.repairs[index].refit(problem, repaired[index])
                 return torch.from_numpy(refitted[index].weight)
 
-            return Refit(self.repairs[index].target(kept[index].inputs), solve)
+            inputs = kept[index].inputs
+            return Refit(self.repairs[index].target(inputs), torch.from_numpy(inputs), solve)
 
         targets = self.traced.layer_targets
         unnormed = {id(layer) for layer in self.recalibration.layers}

@@ -32,10 +32,12 @@ class Refit:
     """How one layer is refitted.
 
     anchor: (K, D), the weights from which its target starts: the dense ones, with removed inputs made up for
+    kept_inputs: bool (C,); what stands in the others is no signal: batch norms behind removed filters divide by nothing
     solve: takes the layer's problem and returns its weights, (K, D)
     """
 
     anchor: Tensor
+    kept_inputs: Tensor
     solve: Callable[[Problem], Tensor]
 
 
@@ -81,9 +83,7 @@ class PairedPass(fx.Interpreter):
         dense_inputs, inputs_now = inputs.chunk(2)
         if target in self.refits:
             refit = self.refits[target]
-            problem = paired_problem(
-                layer, self.dense_weights[target], inputs, anchor=refit.anchor, generator=self.generator
-            )
+            problem = paired_problem(layer, self.dense_weights[target], inputs, refit=refit, generator=self.generator)
             layer.weight.copy_(refit.solve(problem).reshape(layer.weight.shape))
         compressed = layer(inputs_now)
         kept = layer.weight.detach().clone()
@@ -113,7 +113,7 @@ def _normed(norm: nn.BatchNorm2d, dense: Tensor, compressed: Tensor) -> Tensor:
 
 
 def paired_problem(
-    layer: nn.Module, dense_weight: Tensor, inputs: Tensor, *, anchor: Tensor, generator: torch.Generator
+    layer: nn.Module, dense_weight: Tensor, inputs: Tensor, *, refit: Refit, generator: torch.Generator
 ) -> Problem:
     """Returns the least-squares problem of a layer whose second half of inputs is to give the first half's outputs.
 
@@ -121,7 +121,7 @@ def paired_problem(
         layer: convolution or linear
         dense_weight: its dense weights
         inputs: (2 N, ...), the dense network's inputs and then the compressed one's, of the same images
-        anchor: (K, D), where the target starts
+        refit: where the target starts, and which inputs there are
         generator: draws the sampled positions, the same ones for both halves
     """
     if not isinstance(layer, nn.Conv2d | nn.Linear):
@@ -132,12 +132,13 @@ def paired_problem(
     vectors = unfolded(layer, inputs, max(1, -(-samples_wanted(columns, groups) // images)), generator)
     dense, now = vectors.chunk(2, dim=1)
     moment, cross = _centred(now, now), _centred(now, dense)
-    weight, start = (part.reshape(groups, -1, columns).transpose(1, 2) for part in (dense_weight, anchor))
+    weight, start = (part.reshape(groups, -1, columns).transpose(1, 2) for part in (dense_weight, refit.anchor))
     if groups > 1:
         return Problem((_block(torch.arange(columns), moment, cross @ weight, start),))
     diagonal = moment[0].diagonal()
     order = torch.argsort(diagonal, descending=True, stable=True)
-    alive = order[(diagonal > DEAD * diagonal.mean())[order]]
+    kept = refit.kept_inputs.repeat_interleave(columns // len(refit.kept_inputs))
+    alive = order[(kept & (diagonal > DEAD * diagonal[kept].mean()))[order]]
     moment = moment[:, alive][:, :, alive]
     return Problem((_block(alive, moment, (cross @ weight)[:, alive], start[:, alive]),))
 

@@ -23,7 +23,7 @@ from plan.deciders import Deciders, find_deciders
 from plan.errors import IllegalChoiceError, InvalidValueError, UnsupportedNetworkError
 from plan.geometry import Geometry, LayerChoice, assign, units_in
 from plan.layer import Network
-from plan.methods import legal_densities, methods_of, why_illegal
+from plan.methods import legal_densities, methods_of, why_illegal, why_not_offered
 from plan.restrictions import NO_RESTRICTIONS, Restrictions
 from plan.scheme import Method, Scheme, own_density
 from plan.storage import check_formats
@@ -110,6 +110,21 @@ class Space:
             filtered = self.geometry.is_filter[choices[:, self.deciders.producer[group], METHOD]]
             mask &= ~(filtered[:, None] & self.geometry.is_channel)
         return mask
+
+    def why_masked(self, layer: int, method: Method) -> str:
+        """Returns why a layer may not use a method at any density, an empty text when it may."""
+        if method in self.methods and self.legal[layer, self.methods.index(method)].any():
+            return ""
+        if method.granularity not in self.capabilities.granularities:
+            return "the hardware does not offer this granularity"
+        reason = why_not_offered(method.granularity, method.algorithm) or why_illegal(
+            self.network.layers[layer],
+            method.granularity,
+            decides_outputs=bool(self.deciders.producer_group[layer] >= 0),
+            decides_inputs=bool(self.deciders.consumer_group[layer] >= 0),
+        )
+        few = units_in(method.granularity, self.network.layers[layer]) < 2
+        return reason or ("it has a single unit" if few else "it is held dense by a pin or an excluding pattern")
 
     def from_unit(self, layer: int, methods: IntArray, values: NDArray[np.floating], choices: Choices) -> Choices:
         """Returns a layer's choice for a method and three numbers in [0, 1], int16 (B, 4).
