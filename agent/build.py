@@ -12,6 +12,7 @@ from torch import Tensor
 
 from agent.plan_sources import Sources
 from agent.source_hash import BEHIND_PROFILES, source_sha256
+from compress.layer_store import LayerStore, profile_sha256
 from compress.measure import DEFAULT_OPTIONS, MeasureOptions
 from compress.problem import metric_blocks
 from compress.profile import Profile, images_sha256, load_profile, profile, save_profile
@@ -107,6 +108,12 @@ def _save_profile(made: Profile, file: Path) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise UnwritableError(f"cannot write {file}: {error.strerror}; free space or set ESPALIER_CACHE") from error
+
+
+def layer_store(found: Profile) -> LayerStore:
+    """Returns the store of repaired layers that runs share, for what follows from a profile and the present code."""
+    context = f"{source_sha256(BEHIND_PROFILES)} {profile_sha256(found)} {torch.get_num_threads()}"
+    return LayerStore(weights.cache_folder() / "layers", context)
 
 
 def fresh_profile(subject: Subject, calibration: Tensor, progress: Progress) -> Profile:

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from agent.build import Assembly, Progress, Subject, Terms, assemble, cached_profile, open_subject, use_threads
+from agent.build import (
+    Assembly,
+    Progress,
+    Subject,
+    Terms,
+    assemble,
+    cached_profile,
+    layer_store,
+    open_subject,
+    use_threads,
+)
 from agent.campaign import Campaign
 from agent.command import DONE, INTERRUPTED
 from agent.config import Settings
@@ -107,7 +117,8 @@ class Pipeline:
         sources = Sources(settings.net, settings.weights, settings.data, settings.hw)
         terms = Terms(sources, settings.baseline_bits, settings.restrictions, REPAIRS[settings.repair])
         assembly = assemble(subject, self.accelerator, found, terms)
-        return assembly, Measurer(subject.traced, found, calibration, options=terms.options)
+        store = layer_store(found)
+        return assembly, Measurer(subject.traced, found, calibration, options=terms.options, store=store)
 
     def _campaign(self, subject: Subject) -> Campaign:
         """Returns the search in front of its first measurement."""

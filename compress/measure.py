@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from compress.apply import Compressed, LayerRecord
 from compress.cache import ByteCache
 from compress.fake_quant import FakeQuantiser
+from compress.layer_store import LayerStore
 from compress.masks import ChannelMasks, KeptChannels
 from compress.modules import fast_layout, weight_layers
 from compress.problem import Problem
@@ -67,6 +68,7 @@ class Measurer:
         calibration_images: (N, 3, H, W) float32 normalised; the first 512 re-estimate statistics
         seed: of the Bernoulli rule's draws
         options: which repairs run
+        store: repaired layers of other runs; a recomputation takes none
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class Measurer:
         *,
         seed: int = 0,
         options: MeasureOptions = DEFAULT_OPTIONS,
+        store: LayerStore | None = None,
     ) -> None:
         self.traced = traced
         self.batch = batch_of(traced.network)
         self.profile = profile
         self.seed = seed
         self.options = options
+        self.store = store
         self.channels = ChannelMasks(traced.network, profile, seed)
         problems: ByteCache[Problem] = ByteCache(options.problem_cache_bytes)
         self.repairs = [
@@ -146,7 +150,12 @@ class Measurer:
             request.density,
             request.weight_bits,
         )
-        return self._repaired.get(key, lambda: self.repairs[index].repair(request))
+        return self._repaired.get(key, lambda: self._stored_layer(index, request))
+
+    def _stored_layer(self, index: int, request: Request) -> RepairedLayer:
+        if self.store is None:
+            return self.repairs[index].repair(request)
+        return self.store.get(index, request, self.options.repair, lambda: self.repairs[index].repair(request))
 
     def _check(self, schemes: Sequence[Scheme]) -> None:
         if len(schemes) != len(self.layers):
