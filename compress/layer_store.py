@@ -77,7 +77,7 @@ class LayerStore:
                     stream,
                     levels=made.levels,
                     scale=made.scale,
-                    mask=np.packbits(made.mask, axis=1),
+                    packed_mask=made.packed_mask,
                     bits=np.int64(made.bits),
                     zero_point=zero_point,
                 )
@@ -105,10 +105,9 @@ def _read(file: Path) -> RepairedLayer | None:
     """Returns a stored layer and marks it as used; None when there is none, or it was cut short."""
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-            levels = content["levels"]
-            mask = np.unpackbits(content["mask"], axis=1, count=levels.shape[1]).astype(bool)
             zero_point = content["zero_point"] if len(content["zero_point"]) else None
-            found = RepairedLayer(levels, content["scale"], mask, int(content["bits"]), zero_point)
+            arrays = content["levels"], content["scale"], content["packed_mask"]
+            found = RepairedLayer(*arrays, int(content["bits"]), zero_point)
         os.utime(file)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
