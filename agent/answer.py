@@ -32,7 +32,7 @@ from plan.errors import MissingFileError
 from plan.space import Choices
 
 RATES = 96
-STARTS, ROUNDS, EXCHANGES = 3, 12, 1
+STARTS, ROUNDS, EXCHANGES = 2, 6, 0
 """Candidates that are landed on the limits, and how long each may take: seconds on a large network."""
 BISECTIONS = 60
 OBJECTIVE_OF: dict[str, Objective] = {"energy_uj": "energy", "latency_ms": "latency", "size_kb": "size"}
