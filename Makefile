@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-EXTRAS ?= docs,notebooks,browser,sweep
+EXTRAS ?= docs,notebooks,browser,sweep,onnx,timm
 
 .PHONY: install train test test-slow check bench clean
 
