@@ -23,11 +23,12 @@ SAME = (
     "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "stochastic_depth",
     "drop_block2d", "clamp", "clip", "neg", "abs", "exp", "log", "sqrt", "rsqrt", "pow", "square", "reciprocal",
     "round", "floor", "contiguous", "clone", "detach", "to", "float", "half", "bfloat16", "type_as", "identity",
-    "positive",
+    "positive", "alias",
 )  # fmt: skip
 POOLING = (
     "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "lp_pool2d", "adaptive_avg_pool1d",
     "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "interpolate", "upsample",
+    "upsample_nearest2d", "upsample_bilinear2d",
 )  # fmt: skip
 BINARY = ("add", "sub", "mul", "div", "truediv", "maximum", "minimum")
 SAME_MODULES = (
@@ -68,9 +69,10 @@ _FUNCTION_RULES: dict[str, Rule] = {
         (("flatten", "reshape", "view", "squeeze", "unsqueeze"), tensor_rules.reshape),
         (("permute", "transpose", "swapaxes"), tensor_rules.permutation),
         (("mean", "sum", "amax", "amin", "prod"), tensor_rules.reduction),
-        (("pad",), tensor_rules.padding),
-        (("chunk", "split", "tensor_split"), tensor_rules.division),
+        (("pad", "constant_pad_nd"), tensor_rules.padding),
+        (("chunk", "split", "tensor_split", "split_with_sizes"), tensor_rules.division),
         (("getitem",), tensor_rules.selection),
+        (("slice",), tensor_rules.slicing),
         (("layer_norm",), layer_rules.layer_norm),
         (("group_norm",), layer_rules.group_norm),
         (("softmax", "log_softmax"), layer_rules.softmax),

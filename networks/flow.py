@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import fx
 
 from networks.channels import ChannelAxis, GroupTable, Span
@@ -60,8 +61,11 @@ class Coupling:
 
 
 def operation(node: fx.Node) -> str:
-    """Returns the plain name of a function or method: no trailing underscore, `iadd` as `add`."""
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+    """Returns the plain name of a function, method or exported operator: no trailing underscore, `iadd` as `add`."""
+    if isinstance(node.target, torch._ops.OpOverload):
+        name = node.target._schema.name.rpartition("::")[2]
+    else:
+        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
     name = name.strip("_")
     return name[1:] if name in ("iadd", "isub", "imul", "itruediv") else name
 

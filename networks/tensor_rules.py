@@ -194,3 +194,13 @@ def selection(coupling: Coupling, node: fx.Node) -> Value:
     if len(items) > value.dim and items[value.dim] != slice(None):
         return frozen(coupling, value, after, f"'{node.name}' takes a part of the channels")
     return value
+
+
+def slicing(coupling: Coupling, node: fx.Node) -> Value:
+    """The exported form of `x[:, a:b]`: one dimension cut, which leaves the channels whole where it is another."""
+    axis, before, after = coupling.axis(node.args[0]), coupling.shape(node.args[0]), coupling.shape(node)
+    if axis is None or before is None or after is None:
+        return unknown(coupling, node)
+    if before[axis.dim] == after[axis.dim]:
+        return axis
+    return frozen(coupling, axis, after, f"'{node.name}' takes a part of the channels")

@@ -6,16 +6,20 @@ from collections import Counter
 from dataclasses import dataclass
 from math import prod
 
+import torch
 from torch import fx, nn
 
 from networks.coupling import BINARY, PAD_MODULES, couple
 from networks.flow import Coupling, operation
-from networks.shapes import Shape, shapes_of
+from networks.lifting import lift
+from networks.program_graph import plain_graph
+from networks.shapes import BATCH, Shape, shapes_of
 from plan.errors import UnsupportedNetworkError
 from plan.layer import ChannelGroup, InputSegment, Layer, Network
 
 LOOKED_THROUGH = frozenset(
     ("flatten", "reshape", "view", "squeeze", "unsqueeze", "permute", "transpose", "swapaxes", "pad", "dropout")
+    + ("constant_pad_nd", "alias")
     + ("dropout2d", "stochastic_depth", "contiguous", "clone", "detach", "identity")
 )
 """Operations that change neither the values nor what is stored; a layer behind them reads what is before them."""
@@ -69,14 +73,11 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int], name: str) -> Tr
         name: how plans call the network.
 
     Raises:
-        UnsupportedNetworkError: torch.fx cannot trace it, it does not run on such images, or it holds no layer.
+        UnsupportedNetworkError: neither torch.fx nor torch.export can trace it, it does not run on such images, or it
+            holds no layer.
     """
-    try:
-        graph = fx.symbolic_trace(module.eval())
-    except Exception as error:  # tracing runs the user's code
-        reason = " ".join(str(error).split())
-        raise UnsupportedNetworkError(f"network '{name}' cannot be traced by torch.fx: {reason}") from error
-    graph.graph.eliminate_dead_code()
+    graph = _graph(module.eval(), input_shape, name)
+    lift(graph)
     _make_positional(graph.graph)
     graph.recompile()
     shapes = shapes_of(graph, input_shape)
@@ -86,6 +87,26 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int], name: str) -> Tr
     if not coupling.layers:
         raise UnsupportedNetworkError(f"network '{name}' has no Conv2d or Linear layer to compress")
     return _assemble(coupling, input_shape, name)
+
+
+def _graph(module: nn.Module, input_shape: tuple[int, int, int], name: str) -> fx.GraphModule:
+    """Returns the graph that torch.fx finds, else the one that torch.export finds by running it on zeros."""
+    try:
+        return fx.symbolic_trace(module)
+    except Exception as error:  # tracing runs the user's code
+        reason = " ".join(str(error).split())
+    try:
+        example, batch = torch.zeros(BATCH, *input_shape), {0: torch.export.Dim("batch", min=1)}
+        exported = torch.export.export(module, (example,), dynamic_shapes=(batch,))
+        return fx.symbolic_trace(plain_graph(exported, name).module)
+    except Exception as error:  # here too
+        raise UnsupportedNetworkError(
+            f"network '{name}' cannot be traced by torch.fx ({reason}) nor by torch.export ({_first_line(error)})"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _make_positional(graph: fx.Graph) -> None:
@@ -221,7 +242,7 @@ def _input_size(coupling: Coupling, node: fx.Node) -> tuple[int, int]:
 def _pads(coupling: Coupling, node: fx.Node) -> bool:
     if node.op == "call_module":
         return isinstance(coupling.module.get_submodule(str(node.target)), PAD_MODULES)
-    return node.op == "call_function" and operation(node) == "pad"
+    return node.op == "call_function" and operation(node) in ("pad", "constant_pad_nd")
 
 
 def _written(coupling: Coupling, layer: fx.Node, tensors: set[fx.Node]) -> fx.Node | None:

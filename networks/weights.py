@@ -38,7 +38,7 @@ SHOWN_KEYS = 3
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """Where a network's weights came from ("file", "cache", "trained", "hub" or "none") and what they are."""
+    """What a network's weights are and where from: "file", "program", "cache", "trained", "hub" or "none"."""
 
     origin: str
     sha256: str
@@ -51,7 +51,8 @@ def load(
 
     Args:
         source: the network as `zoo.build` returned it.
-        weights: `auto`, `none` (seeded initial weights stay), or a `.safetensors`, `.pt` or `.pth` file.
+        weights: `auto`, `none` (seeded initial weights stay), or a `.safetensors`, `.pt` or `.pth` file; an exported
+            program keeps its own under `auto` and `none`.
         data: what the network will see; `auto` depends on it.
         progress: told about every epoch where weights are trained.
 
@@ -62,7 +63,9 @@ def load(
         InvalidValueError: `auto` has nothing for this network and these data.
         UnwritableError: the cache cannot be written.
     """
-    if weights == "none":
+    if source.origin == "program" and weights in ("auto", "none"):
+        origin = "program"
+    elif weights == "none":
         origin = "none"
     elif weights == "auto":
         origin = _load_auto(source, data, progress)

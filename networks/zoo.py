@@ -1,4 +1,4 @@
-"""Networks by name: CIFAR networks, every torchvision classifier, and functions in a user's own file."""
+"""Networks by name (CIFAR networks, torchvision's and timm's classifiers), from a function in a file, or a program."""
 
 from __future__ import annotations
 
@@ -15,13 +15,22 @@ from torch import Tensor, nn
 
 from networks.cifar_resnet import DEPTHS, cifar_resnet
 from networks.cifar_vgg import CifarVgg16
-from plan.errors import FileFormatError, MismatchError, MissingFileError, UnknownNameError, UnsupportedNetworkError
+from networks.program_file import SUFFIX, check_program, read_program
+from plan.errors import (
+    FileFormatError,
+    MismatchError,
+    MissingExtraError,
+    MissingFileError,
+    UnknownNameError,
+    UnsupportedNetworkError,
+)
 from plan.registry import close_names
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LARGER_INPUTS = ((3, 224, 224), (3, 299, 299))
 """Tried in order when a named network is too deep for the data's own image size."""
 
+TIMM = "timm:"
 CIFAR_NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     **{f"resnet{depth}": partial(cifar_resnet, depth) for depth in DEPTHS},
     "vgg16_cifar": CifarVgg16,
@@ -33,7 +42,8 @@ class NetworkSource:
     """A network with fresh weights and what it asks of its images.
 
     `input_size` is (channels, H, W); images in [0, 1] are normalised as (x - mean) / std per channel; `classes` is the
-    length of the output; `source` is what the user gave; `origin` is "cifar", "torchvision" or "file".
+    length of the output; `source` is what the user gave; `origin` is "cifar", "torchvision", "timm", "file" or
+    "program" (whose weights come with it).
     """
 
     module: nn.Module
@@ -59,7 +69,9 @@ def build(net: str, classes: int | None, input_size: tuple[int, int, int] = (3, 
         MismatchError: the network's output does not fit the number of classes.
         UnsupportedNetworkError: the network accepts none of the tried input sizes, or is no classifier.
     """
-    if ":" in net or net.endswith(".py"):
+    if net.endswith(SUFFIX):
+        source = _from_program(net, input_size)
+    elif _is_code(net):
         source = _from_file(net, input_size)
     else:
         source = _from_name(net, classes or 1000, input_size)
@@ -78,13 +90,17 @@ def check_name(net: str) -> None:
         UnknownNameError: no network of that name.
         MissingFileError: the file does not exist.
     """
-    if ":" in net or net.endswith(".py"):
+    if net.endswith(SUFFIX):
+        check_program(Path(net))
+    elif net.startswith(TIMM):
+        _check_timm(net)
+    elif _is_code(net):
         _split_source(net)
     elif net not in CIFAR_NETWORKS and net not in _torchvision_names():
         known = [*CIFAR_NETWORKS, *_torchvision_names()]
         raise UnknownNameError(
             f"no network '{net}'{close_names(net, known)} (known: {', '.join(CIFAR_NETWORKS)}, every torchvision "
-            "classifier by name, or path/file.py:function)"
+            "classifier by name, timm:NAME, an exported program.pt2, or path/file.py:function)"
         )
 
 
@@ -96,14 +112,57 @@ def _torchvision_names() -> list[str]:
 
 def _from_name(net: str, classes: int, input_size: tuple[int, int, int]) -> NetworkSource:
     check_name(net)
-    origin = "cifar" if net in CIFAR_NETWORKS else "torchvision"
-    module = _seeded(partial(CIFAR_NETWORKS.get(net, partial(_torchvision, net)), classes))
+    origin, make = _maker(net)
+    module = _seeded(partial(make, classes))
+    mean, std = _normalisation(module)
     for size in (input_size, *LARGER_INPUTS):
         outputs = _outputs(module, size)
         if outputs is not None:
-            return NetworkSource(module, size, IMAGENET_MEAN, IMAGENET_STD, outputs, net, net, origin)
+            return NetworkSource(module, size, mean, std, outputs, net.replace(":", "-"), net, origin)
     tried = ", ".join(f"{height}x{width}" for _, height, width in (input_size, *LARGER_INPUTS))
     raise UnsupportedNetworkError(f"network '{net}' classifies no images of {tried}; use data of another image size")
+
+
+def _maker(net: str) -> tuple[str, Callable[[int], nn.Module]]:
+    """Returns a named network's origin, and what builds it for a number of classes."""
+    if net.startswith(TIMM):
+        return "timm", partial(_timm, net.removeprefix(TIMM))
+    if net in CIFAR_NETWORKS:
+        return "cifar", CIFAR_NETWORKS[net]
+    return "torchvision", partial(_torchvision, net)
+
+
+def _check_timm(net: str) -> None:
+    """Checks that timm is there and knows the network.
+
+    Raises:
+        MissingExtraError: timm is not installed.
+        UnknownNameError: timm has no such network.
+    """
+    name = net.removeprefix(TIMM)
+    try:
+        import timm  # imported here: it is an extra and takes seconds
+    except ImportError as error:
+        raise MissingExtraError(
+            f"network '{net}' needs the package timm, which is not installed; pip install 'espalier[timm]'"
+        ) from error
+    if not timm.is_model(name):
+        raise UnknownNameError(
+            f"timm has no network '{name}'{close_names(name, timm.list_models())}; see timm.list_models()"
+        )
+
+
+def _timm(name: str, classes: int) -> nn.Module:
+    import timm
+
+    module: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, exportable=True)
+    return module
+
+
+def _normalisation(module: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns mean and standard deviation that a network's own settings state, ImageNet's where it states none."""
+    stated = getattr(module, "pretrained_cfg", None) or {}
+    return tuple(stated.get("mean", IMAGENET_MEAN)), tuple(stated.get("std", IMAGENET_STD))
 
 
 def _torchvision(net: str, classes: int) -> nn.Module:
@@ -133,6 +192,29 @@ def _seeded(make: Callable[[], nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return make().eval().float()
+
+
+def _is_code(net: str) -> bool:
+    return not net.startswith(TIMM) and (":" in net or net.endswith(".py"))
+
+
+def _from_program(net: str, input_size: tuple[int, int, int]) -> NetworkSource:
+    program = read_program(Path(net))
+    channels, height, width = (
+        own if own > 0 else given for own, given in zip(program.input_size, input_size, strict=True)
+    )
+    size = (channels, height, width)
+    module = program.module.float()
+    outputs = [_outputs(module, size, images) for images in (1, 2)]
+    if outputs[0] is None or outputs[1] is None:
+        fixed = "only one image at a time; export it with dynamic_shapes={0: Dim('batch')}"
+        raise UnsupportedNetworkError(
+            f"program '{net}' maps {fixed if outputs[0] else f'no images of {size} to class scores'}"
+        )
+    stated = program.description.get("input", {})
+    mean = tuple(float(value) for value in stated.get("mean", IMAGENET_MEAN))
+    std = tuple(float(value) for value in stated.get("std", IMAGENET_STD))
+    return NetworkSource(module, size, mean, std, outputs[0], Path(net).stem, net, "program")
 
 
 def _split_source(net: str) -> tuple[Path, str]:
@@ -193,10 +275,10 @@ def _one_line(error: Exception) -> str:
 
 
 @torch.no_grad()
-def _outputs(module: nn.Module, input_size: tuple[int, ...]) -> int | None:
-    """Returns the number of class scores for one image of that size, None where the network does not take it."""
+def _outputs(module: nn.Module, input_size: tuple[int, ...], images: int = 1) -> int | None:
+    """Returns the number of class scores for images of that size, None where the network does not take them."""
     try:
-        output = module(torch.zeros(1, *input_size))
+        output = module(torch.zeros(images, *input_size))
     except (RuntimeError, ValueError, AssertionError, TypeError, IndexError):
         return None
     return int(output.shape[1]) if isinstance(output, Tensor) and output.ndim == 2 else None
