@@ -103,11 +103,14 @@ def _compared(made: Materialized, out: Path, display: Display) -> Written:
         MismatchError: onnxruntime answers otherwise than torch; the file is removed.
     """
     from compress import onnx_file, onnx_session  # imported here: they need an extra
-    from compress.reference import rounded_dense
+    from compress.reference import rounded_network, whole
 
     subject = made.rebuilt.assembly.subject
     bits = made.document["baseline"]["weight_bits"]
-    dense = onnx_file.compressed_model(rounded_dense(subject.traced, made.rebuilt.assembly.profile, bits))
+    profile = made.rebuilt.assembly.profile
+    ranges = {tensor: profile.range_of(tensor, bits) for tensor in subject.traced.tensor_nodes}
+    reference = rounded_network(subject.traced, ranges, bits, whole(subject.traced.network))
+    dense = onnx_file.compressed_model(reference)
     sizes = [model.ByteSize() for model in (onnx_file.float_model(subject.traced), dense)]
     display.phase("compare")
     images = subject.tensor(subject.dataset.splits.validation.first(COMPARED_IMAGES))

@@ -205,10 +205,26 @@ def _set_apart(graph: onnx.GraphProto, weight: str, bias: str) -> None:
         tensor.dims.extend([1, 1])
 
 
+def _own_zero_points(graph: onnx.GraphProto) -> None:
+    """Gives every weight zero points of its own again: where they are shared, onnxruntime cannot make int8 uint8."""
+    taken: set[str] = set()
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0].endswith(".levels"):
+            shared = node.input[2]
+            if shared in taken:
+                copied = onnx.TensorProto()
+                copied.CopyFrom(_initializer(graph, shared))
+                copied.name = f"{node.name}.zero_point"
+                graph.initializer.append(copied)
+                node.input[2] = copied.name
+            taken.add(node.input[2])
+
+
 def _finished(model: onnx.ModelProto, traced: TracedNetwork, metadata: Mapping[str, str]) -> onnx.ModelProto:
     """Returns the model simplified, without the exporter's notes, checked."""
     with _quiet():
         model = onnxscript.optimizer.optimize(model)
+    _own_zero_points(model.graph)
     for node in model.graph.node:
         del node.metadata_props[:]
     del model.graph.value_info[:], model.graph.metadata_props[:]

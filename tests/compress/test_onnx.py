@@ -15,7 +15,7 @@ from compress.loading import differences, load_compressed, read_compressed
 from compress.materialize import materialize
 from compress.measure import Measurer
 from compress.profile import Profile
-from compress.reference import rounded_dense
+from compress.reference import rounded_network, whole
 from compress.verify import verify
 from networks.trace import TracedNetwork, trace
 from plan.errors import FileFormatError, MismatchError, MissingFileError
@@ -45,6 +45,11 @@ def smaller(traced: TracedNetwork, profiled: Profile, images: Tensor) -> Compres
 @pytest.fixture(scope="module")
 def model(smaller: Compressed) -> "onnx.ModelProto":
     return onnx_file.compressed_model(smaller)
+
+
+def rounded_dense(traced: TracedNetwork, found: Profile, bits: int) -> Compressed:
+    ranges = {tensor: found.range_of(tensor, bits) for tensor in traced.tensor_nodes}
+    return rounded_network(traced, ranges, bits, whole(traced.network))
 
 
 @torch.inference_mode()
@@ -156,6 +161,15 @@ def test_two_weights_take_a_byte_at_four_bits(traced: TracedNetwork, profiled: P
     tensors = onnx_file.compressed_model(reference).graph.initializer
     size = sum(len(tensor.raw_data) for tensor in tensors if tensor.name.endswith(".levels"))
     assert size == sum(layer.weights for layer in traced.network.layers) // 2
+
+
+def test_layers_of_one_width_share_no_zero_points(traced: TracedNetwork, profiled: Profile, images: Tensor) -> None:
+    reference = rounded_dense(traced, profiled, 8)
+    model = onnx_file.compressed_model(reference)
+    zero_points = [node.input[2] for node in model.graph.node if node.input[0].endswith(".levels")]
+    assert len(set(zero_points)) == len(traced.network.layers)
+    found = onnx_session.run(onnx_session.open_session(model.SerializeToString()), images)
+    assert onnx_session.agreement(answers(reference, images), found).unexplained == 0
 
 
 class Rank4Linear(nn.Module):

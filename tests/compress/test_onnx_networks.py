@@ -11,7 +11,7 @@ from agent.build import Subject, cached_profile, open_subject
 from compress.apply import Compressed
 from compress.materialize import materialize
 from compress.measure import Measurer
-from compress.reference import rounded_dense
+from compress.reference import rounded_network, whole
 from plan.deciders import find_deciders
 from plan.layer import Network
 from plan.scheme import DENSE, Element, Filter, Method, NofM, Scheme
@@ -63,7 +63,9 @@ def write(subject: Subject, schemes: list[Scheme]) -> Written:
     calibration = subject.tensor(subject.dataset.splits.calibration)
     found = cached_profile(subject, calibration, lambda *_: None)
     compressed = materialize(Measurer(subject.traced, found, calibration).apply(schemes))
-    dense = onnx_file.compressed_model(rounded_dense(subject.traced, found, 8)).ByteSize()
+    ranges = {tensor: found.range_of(tensor, 8) for tensor in subject.traced.tensor_nodes}
+    reference = rounded_network(subject.traced, ranges, 8, whole(subject.traced.network))
+    dense = onnx_file.compressed_model(reference).ByteSize()
     model = onnx_file.compressed_model(compressed).SerializeToString()
     return Written(compressed, model, onnx_file.float_model(subject.traced).ByteSize(), dense)
 
