@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from agent.build import Assembly, ProfileStatistics, Progress
@@ -35,7 +36,7 @@ def cached_table(assembly: Assembly, measurer: Measurer, progress: Progress) -> 
         except EspalierError:
             file.unlink(missing_ok=True)  # cut short or of another version: made again
     table = fresh_table(assembly, measurer, progress)
-    partial = file.with_suffix(".partial")
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         table.save(partial)
