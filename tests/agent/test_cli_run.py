@@ -189,7 +189,7 @@ def test_searches_by_measured_accuracy_alone_give_a_plan(bench: Bench, method: s
     result = bench.run("agent.search", *sources, *words, "--quiet")
     assert result.returncode == 0, result.stderr
     made_by = json.loads((bench.folder / f"{method}-alone" / "plan.json").read_text())["made_by"]
-    assert made_by["measured_evaluations"] == 8
+    assert 4 <= made_by["measured_evaluations"] <= 8  # a plan that comes up again is measured once
     assert "--measured-only" in made_by["command"]
     refused = bench.run("agent.search", *sources, "--measured-only", "--method", "ilp", "--out", "refused")
     assert refused.returncode == 2
