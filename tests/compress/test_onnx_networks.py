@@ -104,4 +104,5 @@ def test_onnxruntime_answers_as_torch_does(name: str, request: pytest.FixtureReq
     assert result.images >= 600
     assert result.unexplained == 0
     assert result.equal >= 0.97 * result.images
-    assert len(written.model) < 0.95 * written.dense_size < 0.32 * written.float_size
+    largest = 0.95 if min(widths) <= 4 else 1.01  # 5 to 8 bits share the container of the dense 8-bit file
+    assert len(written.model) < largest * written.dense_size < 0.34 * written.float_size
