@@ -23,7 +23,7 @@ import onnxscript.optimizer
 import torch
 from numpy.typing import NDArray
 from onnxscript import opset21 as onnx_operators
-from torch import Tensor, fx, nn
+from torch import Tensor, fx, library, nn
 
 from compress.apply import Compressed
 from compress.fake_quant import FakeQuantiser
@@ -71,7 +71,7 @@ def float_model(traced: TracedNetwork) -> onnx.ModelProto:
     return _finished(_converted(copy.deepcopy(traced.module), traced), traced, {})
 
 
-@torch.library.custom_op("espalier::round_to_levels", mutates_args=())
+@library.custom_op("espalier::round_to_levels", mutates_args=())
 def round_to_levels(values: Tensor, bits: int, scale: float, zero_point: int) -> Tensor:
     """Returns the values on the levels of a range; one node that the translation below recognises."""
     return fake_quantised(values, ActivationRange(bits, scale, zero_point))
