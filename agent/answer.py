@@ -91,7 +91,7 @@ def answer(run: OpenedRun, confidence: float) -> Answer:
     feasible = [found for found in answers if found.feasible]
     if feasible:
         return min(feasible, key=lambda found: (found.objective, found.measured is None))
-    nearest = min(answers, key=lambda found: sum(_shares(limits, found.cost).values()))
+    nearest = min(answers, key=lambda found: limits.broken_share(found.cost))
     return replace(nearest, reasons=tuple(_reasons(lander, nearest, limits, cautious)))
 
 
@@ -142,11 +142,6 @@ def _measured(run: OpenedRun, limits: Budget) -> Iterable[Answer]:
     for row, entry in enumerate(entries):
         one = Metrics(**{name: getattr(metrics, name)[row : row + 1] for name in metrics.__dataclass_fields__})
         yield Answer(entry.choice, one, float(objective[row]), entry, limits.satisfied_by(entry.cost))
-
-
-def _shares(limits: Budget, cost: Budget) -> dict[str, float]:
-    """Returns by which share of itself each broken limit is exceeded."""
-    return {name: amount / max(getattr(limits, name), 1e-9) for name, amount in limits.excess(cost).items()}
 
 
 def _reasons(lander: Lander, nearest: Answer, limits: Budget, cautious: Budget) -> Iterable[str]:

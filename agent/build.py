@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,8 @@ from networks.data import Dataset, open_data
 from networks.images import Images
 from networks.trace import TracedNetwork, trace
 from networks.train import Progress as TrainingProgress
-from plan.errors import EspalierError, UnwritableError
+from plan.atomic import CACHE_ADVICE, replacing
+from plan.errors import EspalierError
 from plan.layer import Network
 from plan.restrictions import NO_RESTRICTIONS, Restrictions
 from plan.space import Space, build_space
@@ -101,14 +101,8 @@ def cached_profile(subject: Subject, calibration: Tensor, progress: Progress) ->
 
 
 def _save_profile(made: Profile, file: Path) -> None:
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file, CACHE_ADVICE, parents=True) as partial:
         save_profile(made, partial)
-        partial.replace(file)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UnwritableError(f"cannot write {file}: {error.strerror}; free space or set ESPALIER_CACHE") from error
 
 
 def layer_store(found: Profile) -> LayerStore:

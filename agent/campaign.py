@@ -23,8 +23,7 @@ from agent.progress import Display
 from agent.record import Found, Measurement, Order, describe
 from agent.refine import fitted, refine
 from agent.run_folder import RunFolder, versions
-from agent.searchers.composite import CompositeSearcher
-from agent.searchers.protocol import MeasuringSearcher, Searcher, Stop
+from agent.searchers.protocol import AdaptingSearcher, MeasuringSearcher, Searcher, Stop
 from envs.accuracy.archive import Archive
 from envs.accuracy.archive import Measurement as Measured
 from envs.problem import Problem
@@ -164,7 +163,7 @@ class Campaign:
 
     def adapt(self, searcher: Searcher, candidates: Choices, deadline: float | None) -> Choices:
         """Returns the candidates after the measured phase of a searcher that has one."""
-        if not isinstance(searcher, CompositeSearcher):
+        if not isinstance(searcher, AdaptingSearcher):
             return candidates
         effort = self.effort
         found = searcher.adapt(

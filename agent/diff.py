@@ -5,11 +5,8 @@ python -m agent.diff A.json B.json [--net NET] [--csv F] [--all]
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,14 +17,14 @@ from agent.command import DONE, run_command
 from agent.config import Parser
 from agent.plan_sources import check_same
 from hwmodels.loader import load as load_hardware
-from plan.document import Document, load, write_atomically
+from plan.document import Document, load
+from plan.rows import write_rows
 
 if TYPE_CHECKING:
     from agent.plan_changes import Changes
 
 SHOWN = 40
 FILE_WIDTH = 150
-COLUMNS = ("layer", "part", "first", "second", "energy_uj", "latency_ms", "size_kb")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,29 +42,16 @@ def _diff(parser: Parser, arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
     first, second = load(Path(options.first)), load(Path(options.second))
     accelerator = load_hardware(first["hardware"]["source"])
-    from agent.plan_changes import changes, check_comparable  # torch, which a broken plan need not wait for
+    from agent.plan_changes import Change, changes, check_comparable  # torch, which a broken plan need not wait for
     from agent.plan_network import network_of_plan
 
     check_comparable(first, second)
     check_same("hardware", first["hardware"]["fingerprint"], accelerator.fingerprint)
     found = changes(network_of_plan(first, options.net), accelerator, first, second)
     if options.csv:
-        write_csv(Path(options.csv), found)
+        write_rows(Path(options.csv), Change, found.changes)
     _show(found, first, second, len(found.changes) if options.all else SHOWN)
     return DONE
-
-
-def write_csv(path: Path, found: Changes) -> None:
-    """Writes one line per difference.
-
-    Raises:
-        UnwritableError: the file cannot be written.
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(change) for change in found.changes)
-    write_atomically(path, text.getvalue().encode())
 
 
 def _show(found: Changes, first: Document, second: Document, most: int) -> None:

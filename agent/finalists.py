@@ -97,10 +97,5 @@ def _unchanged(problem: Problem, archive: Archive, final: Round) -> Measurement:
     start = archive.evaluate(problem.space.start, final.all_images)
     if final.limits.satisfied_by(start.cost):
         return start
-    nearest = min(archive.measurements, key=lambda entry: sum(_relative(final.limits, entry.cost)))
+    nearest = min(archive.measurements, key=lambda entry: final.limits.broken_share(entry.cost))
     raise infeasible(problem, final.limits, nearest.cost)
-
-
-def _relative(limits: Budget, cost: Budget) -> list[float]:
-    """Returns by which share of itself each broken limit is exceeded."""
-    return [amount / max(getattr(limits, name), 1e-9) for name, amount in limits.excess(cost).items()]

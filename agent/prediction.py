@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from agent.build import Assembly, ProfileStatistics, Progress
@@ -14,7 +13,8 @@ from envs.accuracy.calibration import Calibration
 from envs.accuracy.error_table import ErrorTable
 from envs.accuracy.sensitivity import build_error_table
 from networks.weights import cache_folder
-from plan.errors import EspalierError, UnwritableError
+from plan.atomic import CACHE_ADVICE, replacing
+from plan.errors import EspalierError
 from plan.space import Choices
 
 
@@ -36,14 +36,8 @@ def cached_table(assembly: Assembly, measurer: Measurer, progress: Progress) -> 
         except EspalierError:
             file.unlink(missing_ok=True)  # cut short or of another version: made again
     table = fresh_table(assembly, measurer, progress)
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file, CACHE_ADVICE, parents=True) as partial:
         table.save(partial)
-        partial.replace(file)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UnwritableError(f"cannot write {file}: {error.strerror}; free space or set ESPALIER_CACHE") from error
     return table
 
 

@@ -15,8 +15,8 @@ from envs.accuracy.calibration import Calibration
 from envs.accuracy.error_table import ErrorTable
 from envs.problem import Problem
 from hwmodels.accelerator import Accelerator
-from plan.document import write_atomically
-from plan.errors import FileFormatError, MismatchError, MissingFileError, UnwritableError
+from plan.atomic import replacing, write_atomically
+from plan.errors import FileFormatError, MismatchError, MissingFileError
 from plan.layer import ChannelGroup, InputSegment, Layer, Network
 from plan.restrictions import Restrictions
 from plan.space import build_space
@@ -31,15 +31,8 @@ def save_problem(folder: Path, problem: Problem) -> None:
     Raises:
         UnwritableError: the folder cannot be written.
     """
-    partial = folder / f".{ERRORS}.partial"
-    try:
+    with replacing(folder / ERRORS, "free space or change --out") as partial:
         problem.errors.save(partial)
-        partial.replace(folder / ERRORS)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UnwritableError(
-            f"cannot write {folder / ERRORS}: {error.strerror}; free space or change --out"
-        ) from error
     content = {
         "schema": SCHEMA,
         "version": VERSION,

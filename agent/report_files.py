@@ -9,7 +9,8 @@ from agent.report_energy import energy_split
 from agent.report_page import page
 from agent.report_pictures import pictures
 from hwmodels.accelerator import Accelerator
-from plan.document import Document, write_atomically
+from plan.atomic import write_atomically
+from plan.document import Document
 from plan.layer import Network
 
 PAGE = "report.html"

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import NO_EFFECT, Settings, flag_name
-from plan.document import Document, save, write_atomically
+from plan.atomic import write_atomically
+from plan.document import Document, save
 from plan.errors import InvalidValueError, MismatchError, MissingFileError, UnwritableError
 
 RUNS = Path("runs")

@@ -276,6 +276,22 @@ class Measurer:
                 for index in changed:
                     self.layers[index].weight.copy_(self.dense_weights[index])
 
+    @contextmanager
+    def one_rounded(self, layer: int, bits: int) -> Iterator[FakeQuantiser]:
+        """Holds the input tensor of one layer rounded to so many bits; the rest is the dense network.
+
+        Yields what rounds the tensor.
+        """
+        if self._loaded:
+            self.unload()
+        tensor = self.traced.network.layers[layer].input_tensor
+        quantiser = self.quantisers[tensor]
+        quantiser.chosen = self.profile.range_of(tensor, bits)
+        try:
+            yield quantiser
+        finally:
+            quantiser.chosen = None
+
     def layer_error(self, layer: int, scheme: Scheme) -> float:
         """Returns the expected loss increase of one layer's repaired weights, the rest of the network dense.
 

@@ -51,14 +51,9 @@ class OneLayerLoss:
 
     def activations(self, layer: int, bits: int) -> float:
         """Returns what rounding a layer's input tensor to so many bits costs, as `weights` does."""
-        tensor = self.measurer.traced.network.layers[layer].input_tensor
-        quantiser = self.measurer.quantisers[tensor]
-        self.prefix.advance(self.prefix.place_of(quantiser))
-        quantiser.chosen = self.measurer.profile.range_of(tensor, bits)
-        try:
+        with self.measurer.one_rounded(layer, bits) as quantiser:
+            self.prefix.advance(self.prefix.place_of(quantiser))
             return self._divergence()
-        finally:
-            quantiser.chosen = None
 
     def _divergence(self) -> float:
         kept: list[Tensor] = []

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", default="auto", help="as of agent.train")
     parser.add_argument("--data", default="digits", help="as of agent.train")
     parser.add_argument("--csv", required=True, help="written line by line, and continued when it is there")
-    parser.add_argument("--plot", help="also draw a heat map into this PNG file (needs matplotlib)")
+    parser.add_argument("--plot", help="also draw a heat map into this PNG file")
     parser.add_argument("--schemes", nargs="+", default=list(DEFAULT_SCHEMES), help="as w4a8 or w8a8,element:0.5")
     parser.add_argument("--images", type=int, default=IMAGES, help=f"validation images, at most (default {IMAGES})")
     parser.add_argument("--threads", type=int, default=2, help="that compute (default 2)")
@@ -59,7 +59,7 @@ def _run(parser: Parser, arguments: Sequence[str] | None) -> int:
         display.phase("layers", total)
         for drop in found.every(options.schemes, drops):
             drops.append(drop)
-            write_rows(path, drops)
+            write_rows(path, LayerDrop, drops)
             display.advance(len(drops), total, f"{drop.layer} {drop.scheme}")
     if options.plot:
         draw(drops, Path(options.plot))
@@ -86,14 +86,11 @@ def draw(drops: Sequence[LayerDrop], path: Path) -> None:
     """Draws the drops as a heat map, a row per layer and a column per scheme; cells that are not legal stay empty.
 
     Raises:
-        InvalidValueError: matplotlib is not installed.
         UnwritableError: the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InvalidValueError("--plot needs matplotlib; install it or leave --plot out") from error
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # imported here: the table needs no plots
+    from matplotlib.figure import Figure
+
     layers, schemes = (list(dict.fromkeys(getattr(drop, name) for drop in drops)) for name in ("layer", "scheme"))
     values = np.full((len(layers), len(schemes)), np.nan)
     for drop in drops:

@@ -22,7 +22,7 @@ from experiments.arena_page import table_of, write_page
 from experiments.cells import RESULT, Cell, Point, open_stage, read_cell, run_cell
 from experiments.contestants import Contestant, contestants
 from experiments.standings import Standing, standing
-from plan.document import write_atomically
+from plan.atomic import write_atomically
 from plan.errors import InvalidValueError
 
 DROPS = (0.5, 1.0, 1.7)

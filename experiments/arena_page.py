@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.cells import Cell
 from experiments.standings import Estimate, Standing, course
-from plan.document import write_atomically
+from plan.atomic import write_atomically
 from plan.errors import FileFormatError
 
 BEGIN, END = "<!-- arena begins -->", "<!-- arena ends -->"

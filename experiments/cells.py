@@ -26,7 +26,7 @@ from envs.accuracy.calibration import Calibration
 from envs.accuracy.error_table import ErrorTable
 from envs.problem import Problem
 from experiments.contestants import ALONE, Contestant
-from plan.document import write_atomically
+from plan.atomic import write_atomically
 from plan.errors import FileFormatError, InfeasibleError
 from plan.restrictions import NO_RESTRICTIONS
 

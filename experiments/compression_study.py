@@ -208,7 +208,7 @@ def _run(parser: Parser, arguments: Sequence[str] | None) -> int:
         subject = open_subject(options.net, options.weights, options.data)
         for line in measured(Study(subject, options.images, display), settings, variants, lines):
             lines.append(line)
-            write_rows(path, lines)
+            write_rows(path, Line, lines)
     _show(lines, variants)
     return DONE
 

@@ -9,10 +9,9 @@ wider bits, and counted.
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -26,8 +25,8 @@ from hwmodels.accelerator import VIEWS, Accelerator
 from hwmodels.loader import load as load_hardware
 from hwmodels.loader import preset_names
 from plan.document import Document, load
-from plan.errors import UnwritableError
 from plan.layer import Network
+from plan.rows import write_rows
 
 
 @dataclass(frozen=True)
@@ -73,22 +72,6 @@ def _cell(name: str, document: Document, network: Network, accelerator: Accelera
     )
 
 
-def write_csv(path: Path, cells: Sequence[Cell]) -> None:
-    """Writes one line a cell.
-
-    Raises:
-        UnwritableError: the file cannot be written.
-    """
-    records = [asdict(cell) for cell in cells]
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(Cell.__dataclass_fields__))
-            writer.writeheader()
-            writer.writerows(records)
-    except OSError as error:
-        raise UnwritableError(f"cannot write {path}: {error.strerror}; choose another --csv") from error
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after printing the matrix, 2 when a plan, its network or a hardware cannot be used."""
     parser = Parser(prog="python -m experiments.cross_hardware", description="Plans found on A, priced on B.")
@@ -106,7 +89,7 @@ def _run(parser: Parser, arguments: Sequence[str] | None) -> int:
     plans = [(path, document, network_of_plan(document, options.net)) for path, document in documents]
     cells = matrix(plans, accelerators)
     if options.csv:
-        write_csv(Path(options.csv), cells)
+        write_rows(Path(options.csv), Cell, cells)
     _show(cells, [accelerator.name for accelerator in accelerators])
     return DONE
 

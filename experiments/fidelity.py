@@ -230,7 +230,7 @@ def _study(subject: Subject, assembly: Assembly, measurer: Measurer, options: Na
         for row in read_rows(folder / "fidelity.csv", Row, "a table of proxies")
         if (row.network, row.proxy) not in _keys(own)
     ]
-    write_rows(folder / "fidelity.csv", [*kept, *own])
+    write_rows(folder / "fidelity.csv", Row, [*kept, *own])
     return [*kept, *own]
 
 

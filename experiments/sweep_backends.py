@@ -15,6 +15,7 @@ from agent import search
 from experiments.sweep_cell import (
     FAILED,
     KILLED_AGAIN,
+    ONE_THREAD,
     Cell,
     Outcome,
     asked_row,
@@ -28,8 +29,6 @@ from plan.errors import EspalierError, MissingExtraError
 REPOSITORY = Path(__file__).resolve().parent.parent
 PASSED_ON = ("ESPALIER_CACHE",)
 """Variables of the environment that reach the nodes of a cluster."""
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-"""Cells compute with one thread each, so that a table does not depend on how many run at a time."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,6 @@ class Places:
 
 def on_processes(cells: Sequence[Cell], out: Path, places: Places) -> Iterator[Outcome]:
     """Yields the outcomes as cells end, `workers` at a time, each in a process of its own."""
-    os.environ.update(ONE_THREAD)
     with ThreadPoolExecutor(places.workers) as pool:
         running = [pool.submit(run_cell, cell, out / cell.name, start_process) for cell in cells]
         try:

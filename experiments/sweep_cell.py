@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import flag_name
-from plan.document import Document, load, write_atomically
+from plan.atomic import write_atomically
+from plan.document import Document, load
 from plan.errors import EspalierError
 
 DONE, FAILED = "done", "failed"
 PLAN = "plan.json"
 KILLED_AGAIN = 3
 """Times that a cell is started before a killed process counts as a failure."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""Cells compute with one thread each, so that a table does not depend on how many run at a time."""
 Row = dict[str, Any]
 
 
@@ -99,6 +103,7 @@ def start_process(words: list[str]) -> tuple[int, str]:
             [sys.executable, "-m", "agent.search", *words],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env={**os.environ, **ONE_THREAD},
             check=False,
         )
         if result.returncode >= 0:

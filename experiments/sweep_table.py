@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.sweep_cell import DONE, FAILED, Outcome
-from plan.document import write_atomically
+from plan.atomic import write_atomically
 
 __all__ = ["FAILED", "print_table", "write_results"]
 SHOWN = (

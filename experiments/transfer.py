@@ -74,7 +74,7 @@ def _transfer(options: argparse.Namespace) -> int:
     stages = [open_stage(_settings(options, name)) for name in names]
     unseen, out = open_stage(_settings(options, options.test)), Path(options.out)
     rows = [_row(stages, unseen, seed, out / str(seed)) for seed in range(options.seeds)]
-    write_rows(out / "transfer.csv", rows)
+    write_rows(out / "transfer.csv", Row, rows)
     _show(rows, options)
     return DONE
 

@@ -6,7 +6,6 @@ with the network's size, so that the largest ends within minutes on two cores.
 
 from __future__ import annotations
 
-import os
 import pickle
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from plan.errors import UnwritableError
+from plan.atomic import CACHE_ADVICE, replacing
 
 Progress = Callable[[int, int, str], None]
 """Called with (epochs done, epochs in total, a short text)."""
@@ -181,14 +180,8 @@ def _save(path: Path, module: nn.Module, recipe: Recipe, state: _State) -> None:
         "schedule": _plain(state.schedule.state_dict()),
         "generator": state.generator.get_state(),
     }
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, CACHE_ADVICE, parents=True, failures=(RuntimeError,)) as partial:
         torch.save(content, partial)
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
-        raise UnwritableError(f"cannot write {path}: {error}; free space or set ESPALIER_CACHE") from error
 
 
 def _plain(content: dict[str, Any]) -> dict[str, Any]:

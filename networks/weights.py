@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from networks.data import Dataset
 from networks.train import Progress, recipe_for, train
 from networks.zoo import AUXILIARY_HEADS, NetworkSource
+from plan.atomic import CACHE_ADVICE, replacing
 from plan.errors import (
     EspalierError,
     FileFormatError,
     InvalidValueError,
     MismatchError,
     MissingFileError,
-    UnwritableError,
 )
 
 IMAGENET_SYNSETS_SHA256 = "385e0240499426c022b773be1ae4da780f057b89c9694c7f47199f62746b6edd"
@@ -190,14 +190,8 @@ def _cached(source: NetworkSource, name: str, make: Callable[[], None], made: st
 
 
 def _write(path: Path, module: nn.Module) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, CACHE_ADVICE, parents=True, failures=(safetensors.SafetensorError,)) as partial:
         save_file({name: value.contiguous().clone() for name, value in module.state_dict().items()}, partial)
-        partial.replace(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise UnwritableError(f"cannot write {path}: {error}; free space or set ESPALIER_CACHE") from error
 
 
 def _train_on(source: NetworkSource, data: Dataset, progress: Progress | None) -> None:

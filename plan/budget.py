@@ -33,6 +33,10 @@ class Budget:
         over = {field.name: getattr(cost, field.name) - getattr(self, field.name) for field in fields(self)}
         return {name: amount for name, amount in over.items() if amount > 0}
 
+    def broken_share(self, cost: Budget) -> float:
+        """Returns by which share of themselves the broken limits are exceeded in total, 0 when all are kept."""
+        return float(sum(amount / max(getattr(self, name), 1e-9) for name, amount in self.excess(cost).items()))
+
     def to_json(self) -> dict[str, float]:
         """Returns the constrained limits as {"max_<quantity>": value}."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}

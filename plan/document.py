@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any, NoReturn
 
 import jsonschema
 
-from plan.errors import FileFormatError, InvalidValueError, MissingFileError, UnwritableError
+from plan.atomic import write_atomically
+from plan.errors import FileFormatError, InvalidValueError, MissingFileError
 from plan.methods import algorithms_of, why_not_offered
 from plan.registry import close_names
 from plan.scheme import Method, Scheme, granularity_from_json, granularity_to_json, own_density
@@ -213,26 +213,6 @@ def save(document: Document, path: Path) -> None:
         UnwritableError: the file cannot be written.
     """
     write_atomically(path, dumps(document).encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes bytes beside the path and moves them there.
-
-    Raises:
-        UnwritableError: the file cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UnwritableError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another path"
-        ) from error
 
 
 def load(path: Path) -> Document:

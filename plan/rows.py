@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from plan.document import write_atomically
+from plan.atomic import write_atomically
 from plan.errors import FileFormatError
 
 Row = TypeVar("Row")
@@ -37,14 +37,14 @@ def read_rows(path: Path, row: Callable[..., Row], what: str) -> list[Row]:
         raise FileFormatError(str(path), [f"is not {what} ({error}); choose another file"]) from error
 
 
-def write_rows(path: Path, rows: Sequence[Any]) -> None:
-    """Writes dataclasses of one kind, at least one, as CSV: the old file or the whole new one.
+def write_rows(path: Path, kind: type[Any], rows: Iterable[Any]) -> None:
+    """Writes dataclasses of one kind as CSV: the old file or the whole new one.
 
     Raises:
         UnwritableError: the file cannot be written.
     """
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=[item.name for item in fields(rows[0])], lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=[item.name for item in fields(kind)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     write_atomically(path, text.getvalue().encode())

@@ -50,6 +50,34 @@ class Searcher(Protocol):
 
 
 @runtime_checkable
+class AdaptingSearcher(Protocol):
+    """Learns from a few measured plans after its search."""
+
+    def adapt(
+        self,
+        problem: Problem,
+        archive: Archive,
+        candidates: Choices,
+        limits: Budget,
+        *,
+        measuring: Measuring,
+        plans: int,
+        seed: int,
+    ) -> Choices:
+        """Returns the candidates joined by new ones, int16 (N, L, 4).
+
+        Args:
+            problem: scores plans as predicted.
+            archive: measures, counts and keeps plans.
+            candidates: of the search.
+            limits: about which plans are measured.
+            measuring: what may be spent.
+            plans: how many may be measured.
+            seed: of everything random.
+        """
+
+
+@runtime_checkable
 class MeasuringSearcher(Protocol):
     """Searches by measured accuracy alone, as searchers without a proxy were published."""
 

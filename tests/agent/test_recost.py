@@ -22,6 +22,7 @@ from plan.document import load as load_plan
 from plan.document import save, scheme_to_json, schemes_of
 from plan.errors import MismatchError
 from plan.layer import Network
+from plan.rows import write_rows
 from plan.scheme import BlockPunched, Channel, Dense, Element, Filter, Method, Scheme
 
 OLD_PLAN = Path(__file__).resolve().parent.parent / "old_plans" / "v2.json"
@@ -169,7 +170,7 @@ def test_the_matrix_has_a_cell_per_plan_and_hardware(folder: Path, network: Netw
     assert cells[0].energy == cells[0].energy_normalised
     assert cells[1].energy == cells[1].energy_joules != cells[1].energy_normalised
     assert cells[0].energy == priced(network, document, accelerators[0], "normalised").saving("energy")
-    cross_hardware.write_csv(tmp_path / "m.csv", cells)
+    write_rows(tmp_path / "m.csv", cross_hardware.Cell, cells)
     with (tmp_path / "m.csv").open() as file:
         assert [float(row["energy"]) for row in csv.DictReader(file)] == [cell.energy for cell in cells]
 

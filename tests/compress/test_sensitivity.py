@@ -69,7 +69,7 @@ def test_what_is_done_is_not_measured_again(measurer: Measurer, images: Tensor) 
 
 def test_reports_survive_the_round_trip_and_are_drawn(tmp_path: Path) -> None:
     drops = [LayerDrop("a", "w4a8", "", 0.5, 0.01), LayerDrop("b", "w4a8", "its kernels are 1x1", math.nan, math.nan)]
-    write_rows(tmp_path / "drops.csv", drops)
+    write_rows(tmp_path / "drops.csv", LayerDrop, drops)
     again = read_rows(tmp_path / "drops.csv", LayerDrop, "a sensitivity report")
     assert again[0] == drops[0]
     assert (again[1].layer, again[1].illegal, math.isnan(again[1].drop_points)) == ("b", "its kernels are 1x1", True)

@@ -20,7 +20,7 @@ class Line:
 
 def test_rows_survive_the_round_trip(tmp_path: Path) -> None:
     rows = [Line('a "name", with a comma', 3, 1e-17), Line("b", -1, float("inf"))]
-    write_rows(tmp_path / "rows.csv", rows)
+    write_rows(tmp_path / "rows.csv", Line, rows)
     assert read_rows(tmp_path / "rows.csv", Line, "a test") == rows
 
 
