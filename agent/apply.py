@@ -45,10 +45,11 @@ def _apply(options: argparse.Namespace) -> int:
         if options.verify:
             return _tell_comparison(options, materialization.compare(document, given, path, display))
         written = materialization.write(document, given, path, display)
+    shown = materialization.show_in_report(written, path, Path(options.plan), options.net)
     if options.json:
         write_json({"file": str(path), "plan": options.plan, **written.figures})
     elif not options.quiet:
-        sys.stdout.write("\n".join(written.lines) + "\n")
+        sys.stdout.write("\n".join([*written.lines, *([shown] if shown else [])]) + "\n")
         write_next(next_command("agent.evaluate", document, Path(options.plan)))
     return DONE
 

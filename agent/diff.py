@@ -1,12 +1,13 @@
 """Command: what two plans choose differently, and what each difference costs.
 
-python -m agent.diff A.json B.json [--net NET] [--csv F] [--all]
+python -m agent.diff A.json B.json [--net NET] [--csv F] [--all] [--json]
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from rich.table import Table
 from agent.command import DONE, run_command
 from agent.config import Parser
 from agent.plan_sources import check_same
+from agent.terminal import add_output_flags, write_json
 from hwmodels.loader import load as load_hardware
 from plan.document import Document, load
 from plan.rows import write_rows
@@ -35,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--net", help="the network, when it moved or is code in a file (default: as the plan says)")
     parser.add_argument("--csv", metavar="FILE", help="also write every difference to this file")
     parser.add_argument("--all", action="store_true", help=f"print every difference, not the {SHOWN} largest")
+    add_output_flags(parser)
     return run_command(lambda: _diff(parser, arguments))
 
 
@@ -50,7 +53,11 @@ def _diff(parser: Parser, arguments: Sequence[str] | None) -> int:
     found = changes(network_of_plan(first, options.net), accelerator, first, second)
     if options.csv:
         write_rows(Path(options.csv), Change, found.changes)
-    _show(found, first, second, len(found.changes) if options.all else SHOWN)
+    if options.json:
+        accuracies = {"accuracy": {"first": first["accuracy"], "second": second["accuracy"]}}
+        write_json({"plans": [options.first, options.second], **asdict(found), **accuracies})
+    elif not options.quiet:
+        _show(found, first, second, len(found.changes) if options.all else SHOWN)
     return DONE
 
 

@@ -14,7 +14,7 @@ from agent.config import Parser
 from agent.plan_sources import Overrides, check_sources_of, sources_of
 from agent.progress import make_display
 from agent.summary import apply_command
-from agent.terminal import console_for, write_json, write_next
+from agent.terminal import add_output_flags, console_for, write_json, write_next
 from plan.document import Document, load
 
 
@@ -25,8 +25,7 @@ def plan_parser(program: str, description: str) -> Parser:
     parser.add_argument("--net", help="the network, when it moved or is code in a file (default: as the plan says)")
     parser.add_argument("--weights", help="its weights (default: as the plan says)")
     parser.add_argument("--data", help="the data (default: as the plan says)")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but differences and errors")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, progress on stderr")
+    add_output_flags(parser, quiet="print nothing but differences and errors")
     return parser
 
 

@@ -8,16 +8,20 @@ from typing import Any
 
 import torch
 
+from agent.exports import Exported, is_of_a_run, plan_hash, record_export
+from agent.plan_network import network_of_plan
 from agent.plan_sources import Overrides, check_sources_of, sources_of
 from agent.progress import Display
 from agent.rebuild import Rebuilt, rebuild
+from agent.report_files import PAGE, write_report
 from compress.apply import Compressed
 from compress.export import export
 from compress.loading import differences, read_compressed
 from compress.materialize import materialize
 from compress.verify import check
-from plan.document import Document
-from plan.errors import MismatchError
+from hwmodels.loader import load as load_hardware
+from plan.document import Document, load
+from plan.errors import EspalierError, MismatchError
 
 COMPARED_IMAGES = 100
 """Images, none of them calibration images, on which a written ONNX file is run and compared with torch."""
@@ -57,11 +61,35 @@ def write(document: Document, given: Overrides, out: Path, display: Display) -> 
         f"{out}: {figures['file_bytes']:,} bytes, {left:,} of {dense:,} parameters; "
         f"{document['totals']['size_kb']:,.1f} kB stored on the accelerator"
     ]
-    if out.suffix == ".onnx":
-        onnx = _compared(made, out, display)
-        told, figures = told + onnx.lines, figures | onnx.figures
+    beside = _compared(made, out, display) if out.suffix == ".onnx" else _dense_tensors(made)
     usage = _usage(made, out)
-    return Written([*told, f"run it: {usage}"], {**figures, "usage": usage})
+    return Written([*told, *beside.lines, f"run it: {usage}"], {**figures, **beside.figures, "usage": usage})
+
+
+def show_in_report(written: Written, out: Path, plan: Path, net: str | None) -> str | None:
+    """Records a written file in the run that its plan belongs to and draws the run's report again.
+
+    Returns:
+        One line about that; None for a plan outside of a run.
+    """
+    if not is_of_a_run(plan):
+        return None
+    document, folder = load(plan), plan.parent
+    dense = (written.figures["dense_float_bytes"], written.figures["dense_bytes"])
+    try:
+        record_export(folder, Exported(str(out), written.figures["file_bytes"], *dense, plan_hash(plan)))
+        accelerator = load_hardware(document["hardware"]["source"])
+        write_report(folder, document, network_of_plan(document, net), accelerator)
+    except EspalierError as error:
+        return f"the run's report does not show the file: {error}"
+    return f"its size is in {folder / PAGE}"
+
+
+def _dense_tensors(made: Materialized) -> Written:
+    """Returns the size of the dense network's tensors, which a file of float32 tensors is to be compared with."""
+    tensors = made.rebuilt.assembly.subject.traced.module.state_dict().values()
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return Written([f"the dense network's tensors: {size:,} bytes"], {"dense_float_bytes": size, "dense_bytes": 0})
 
 
 def compare(document: Document, given: Overrides, path: Path, display: Display) -> list[str]:

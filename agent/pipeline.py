@@ -28,6 +28,7 @@ from agent.judge import Judge
 from agent.plan_sources import Sources
 from agent.prediction import cached_table
 from agent.progress import Display, make_display
+from agent.report_energy import energy_split
 from agent.report_files import write_report
 from agent.run_folder import RunFolder, threads
 from agent.searchers import SEARCHERS, measuring_searcher, single
@@ -82,10 +83,11 @@ class Pipeline:
                 return self._interrupted()
             finally:
                 self.folder.end_phase()
+        views = energy_split(document, campaign.assembly.network, self.accelerator).other_views
         if self.settings.json:
-            write_json(result_json(document, self.folder.plan))
+            write_json(result_json(document, views, self.folder.plan))
         elif not self.settings.quiet:
-            print_summary(self.console, document, self.folder.plan)
+            print_summary(self.console, document, views, self.folder.plan)
         return DONE
 
     def _phase(self, name: str, total: int | None = None) -> None:

@@ -1,6 +1,6 @@
 """Command: another budget from a trained agent, in seconds, without training or measuring.
 
-python -m agent.query RUN --max-drop 0.5 [--max-latency-ms 4 ...] [--objective size] [--out plan.json]
+python -m agent.query RUN --max-drop 0.5 [--max-latency-ms 4 ...] [--objective size] [--out plan.json] [--json]
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from rich.table import Table
 
 from agent.command import DONE, INFEASIBLE, run_command
 from agent.config import OBJECTIVES, Parser
+from agent.summary import next_command
+from agent.terminal import add_output_flags, write_json, write_next
 from plan.budget import FLAGS
 from plan.document import Document, save
 from plan.errors import InvalidValueError
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.9
 LOWEST_CONFIDENCE, HIGHEST_CONFIDENCE = 0.5, 0.999
 LIMITS = ("max_drop", "max_energy_uj", "max_latency_ms", "max_size_kb")
+CHOSEN = ("name", "granularity", "algorithm", "density", "weight_bits", "activation_bits")
 ROWS = (("energy (uJ)", "energy_uj"), ("latency (ms)", "latency_ms"), ("size (kB)", "size_kb"))
 
 
@@ -53,6 +56,7 @@ def _parser() -> Parser:
         help=f"probability with which a plan that was not measured should keep the drop (default: {CONFIDENCE})",
     )
     parser.add_argument("--out", metavar="FILE", help="also write the plan to this file")
+    add_output_flags(parser)
     return parser
 
 
@@ -72,13 +76,36 @@ def _query(parser: Parser, arguments: Sequence[str] | None) -> int:
     run = open_run(folder, settings)
     found = answer(run, confidence)
     document = described(run, found)
-    _show(document, found, settings.objective)
-    if not found.feasible:
-        return INFEASIBLE
-    if options.out:
-        save(document, Path(options.out))
-        sys.stdout.write(f"plan: {options.out}\n")
-    return DONE
+    kept = Path(options.out) if options.out and found.feasible else None
+    if kept is not None:
+        save(document, kept)
+    if options.json:
+        write_json(answer_json(document, found, kept))
+    elif not options.quiet:
+        _show(document, found, settings.objective)
+        _tell_kept(document, kept)
+    return DONE if found.feasible else INFEASIBLE
+
+
+def _tell_kept(document: Document, kept: Path | None) -> None:
+    """Prints where the plan was written, and the command that measures it."""
+    if kept is not None:
+        sys.stdout.write(f"plan: {kept}\n")
+        write_next(next_command("agent.evaluate", document, kept))
+
+
+def answer_json(document: Document, found: Answer, kept: Path | None) -> dict[str, Any]:
+    """Returns an answer as one object: whether it keeps the limits, its figures, and where it was written."""
+    parts = ("objective", "limits", "baseline", "totals", "savings", "accuracy")
+    return {
+        "feasible": found.feasible,
+        "reasons": list(found.reasons),
+        "drop_points": found.drop_points,
+        "measured_images": None if found.measured is None else found.measured.images,
+        **{name: document[name] for name in parts},
+        "layers": [{name: entry[name] for name in CHOSEN} for entry in document["layers"]],
+        "plan": None if kept is None else str(kept),
+    }
 
 
 def _limit(options: argparse.Namespace, name: str) -> float | None:

@@ -1,23 +1,25 @@
 """Command: the price of a plan on another accelerator.
 
-python -m agent.recost plan.json --hw OTHER [--net NET] [--view normalised|joules]
+python -m agent.recost plan.json --hw OTHER [--net NET] [--view normalised|joules] [--json]
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from agent.command import DONE, run_command
 from agent.config import Parser
-from hwmodels.accelerator import VIEWS
+from agent.terminal import add_output_flags, write_json
+from hwmodels.accelerator import VIEWS, Accelerator
 from hwmodels.loader import load as load_hardware
-from plan.document import load
+from plan.document import Document, load
 
 if TYPE_CHECKING:
     from agent.transfer import Prices
@@ -34,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--hw", required=True, help="the other hardware: a preset's name or a .toml file")
     parser.add_argument("--net", help="the network, when it moved or is code in a file (default: as the plan says)")
     parser.add_argument("--view", choices=VIEWS, help="energy view (default: the hardware's own)")
+    add_output_flags(parser)
     return run_command(lambda: _recost(parser, arguments))
 
 
@@ -45,6 +48,34 @@ def _recost(parser: Parser, arguments: Sequence[str] | None) -> int:
 
     network, view = network_of_plan(document, options.net), options.view or accelerator.energy_view
     prices = {each: priced(network, document, accelerator, each) for each in VIEWS}
+    if options.json:
+        write_json({"plan": options.plan, "view": view, **prices_json(document, accelerator, prices)})
+    elif not options.quiet:
+        _show(document, accelerator, prices, view)
+    return DONE
+
+
+def prices_json(document: Document, accelerator: Accelerator, prices: Mapping[str, Prices]) -> dict[str, Any]:
+    """Returns what a plan costs on another accelerator in every energy view, units in the names, as one object."""
+    made = {name: document["hardware"][name] for name in ("name", "energy_view")}
+    views = {view: {"dense": _named(each.dense), "plan": _named(each.plan)} for view, each in prices.items()}
+    savings = {view: {name: each.saving(name) for name in UNITS} for view, each in prices.items()}
+    replaced = next(iter(prices.values())).masked
+    return {
+        "hardware": accelerator.name,
+        "costs": views,
+        "savings": savings,
+        "found_on": {**made, "savings": document["savings"]},
+        "not_executable": [asdict(each) for each in replaced],
+    }
+
+
+def _named(costs: Mapping[str, float]) -> dict[str, float]:
+    return {f"{name}_{UNITS[name].lower()}": cost for name, cost in costs.items()}
+
+
+def _show(document: Document, accelerator: Accelerator, prices: Mapping[str, Prices], view: str) -> None:
+    """Prints the prices beside those of the plan's own accelerator, and what cannot be executed."""
     made, shown = document["hardware"], prices[view]
     table = Table(title=f"found on {made['name']} ({made['energy_view']}), priced on {accelerator.name} ({view})")
     headings = ("", f"dense on {accelerator.name}", "plan there", "saved there", f"saved on {made['name']}")
@@ -60,7 +91,6 @@ def _recost(parser: Parser, arguments: Sequence[str] | None) -> int:
     sys.stdout.writelines(lines[:SHOWN])
     cut = f", {SHOWN} of them shown" if len(lines) > SHOWN else ""
     sys.stdout.write(f"choices of the plan not executable on {accelerator.name}: {len(lines)}{cut}\n")
-    return DONE
 
 
 def _cells(prices: Prices, quantity: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from agent.plan_sources import check_same
 from agent.preflight import check_hardware
 from agent.report_content import run_plan
 from agent.summary import apply_command
-from agent.terminal import write_json, write_next
+from agent.terminal import add_output_flags, write_json, write_next
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,8 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("run", metavar="RUN", help="a run folder, as agent.train leaves it")
     parser.add_argument("--net", help="the network, when it moved or is code in a file (default: as the plan says)")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    add_output_flags(parser)
     return run_command(lambda: _report(parser, arguments))
 
 

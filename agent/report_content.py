@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.exports import Exported, read_exports
 from agent.report_energy import EnergySplit
 from agent.run_folder import METRIC_COLUMNS, TIMING_COLUMNS
 from plan.document import Document, load
@@ -35,6 +36,7 @@ class Content:
         curves: metric -> (step, value) of the agent's training.
         fidelity: fidelity.json, None before it was written.
         timing: seconds per phase.
+        exports: files that agent.apply wrote from this plan.
         record: command, config and versions as the folder holds them.
     """
 
@@ -46,6 +48,7 @@ class Content:
     curves: dict[str, list[tuple[int, float]]]
     fidelity: Row | None
     timing: tuple[tuple[str, float], ...]
+    exports: tuple[Exported, ...]
     record: Row
 
 
@@ -80,6 +83,7 @@ def read_content(folder: Path, document: Document, energy: EnergySplit) -> Conte
         curves=learning_curves(metrics),
         fidelity=_read_json(folder / "fidelity.json") if (folder / "fidelity.json").is_file() else None,
         timing=tuple((row["phase"], row["seconds"]) for row in timing),
+        exports=tuple(read_exports(folder)),
         record={name: _read_json(folder / f"{name}.json") for name in ("config", "versions")}
         | {"command": _read_text(folder / "command.txt").strip()},
     )

@@ -29,6 +29,12 @@ class EnergySplit:
     levels: dict[str, dict[str, dict[str, float]]]
     layers: dict[str, FloatArray]
 
+    @property
+    def other_views(self) -> dict[str, tuple[float, float]]:
+        """Energy of the dense network and of the plan in uJ, per view that the plan was not made in."""
+        _, *others = self.levels.items()
+        return {view: (sum(sides["dense"].values()), sum(sides["plan"].values())) for view, sides in others}
+
 
 def energy_split(document: Document, network: Network, accelerator: Accelerator) -> EnergySplit:
     """Returns the energy of a plan and of the dense network at baseline bits, split.

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.report_content import Content
 from agent.report_frontier import OBJECTIVE_NAMES, frontier_json
-from agent.summary import COST_ROWS, fidelity_line, four_digits, next_commands
+from agent.summary import COST_ROWS, OtherViews, apply_command, fidelity_line, four_digits, next_commands, saving
 from plan.document import Document, scheme_from_json
 
 PARTS = ("page.html", "page.css", "draw.js", "figures.js")
@@ -47,25 +47,29 @@ def page(content: Content) -> str:
         style=style,
         script="\n".join(scripts),
         content=_embedded(content),
-        lead=escape(lead(document)),
-        tiles="".join(_tile(document, *row) for row in COST_ROWS),
+        lead=escape(lead(document, content.energy.other_views)),
+        tiles="".join(_tile(content, *row) for row in COST_ROWS),
         kinds=_kinds(document),
         layers_table=_layers_table(content),
         accuracy_table=_accuracy_table(document),
         energy_table=_energy_table(content),
         record_table=_record_table(content),
         commands=_commands(content),
+        exports_table=_exports_table(content),
         **{name: escape(text) for name, text in _notes(content).items()},
     )
 
 
-def lead(document: Document) -> str:
-    """Returns the result in one sentence."""
+def lead(document: Document, views: OtherViews) -> str:
+    """Returns the result in one sentence; energy in every view."""
     baseline, accuracy = document["baseline"], document["accuracy"]
     split = "test" if accuracy["test"] is not None else "validation"
     figures = accuracy[split]
     low, high = figures["interval"]
-    saved = ", ".join(f"{_saving(document['savings'][name])} {name}" for name, _, _ in COST_ROWS)
+    told = {name: f"{_saving(document['savings'][name])} {name}" for name, _, _ in COST_ROWS}
+    others = ", ".join(f"{_saving(saving(*energies))} in the {view} view" for view, energies in views.items())
+    told["energy"] += f" ({others})" if others else ""
+    saved = ", ".join(told.values())
     return (
         f"{saved} than the dense network at {baseline['weight_bits']} bits, for {figures['drop_points']:.2f} points "
         f"of {split} {_accuracy_word(document)} [{low:.2f}, {high:.2f}]."
@@ -101,6 +105,8 @@ def _notes(content: Content) -> dict[str, str]:
         "energy_note": "Priced again by the hardware model from plan.json. Both energy views of the accelerator are "
         f"shown; savings above are in the {view} view.",
         "fidelity_note": "" if fidelity is None else fidelity_line(fidelity) + ". No fit has seen these plans.",
+        "exports_note": "What agent.apply wrote from this plan. Files of float32 tensors shrink by removed channels "
+        "alone; ONNX holds integers of 4, 8 or 16 bits.",
         "search_note": f"{document['made_by']['measured_evaluations']} measured evaluations by the searcher "
         f"'{document['made_by']['searcher']}'." + _times(content),
         "curves_note": "What the agent logged while it trained on the proxy, against layer decisions.",
@@ -117,12 +123,16 @@ def _times(content: Content) -> str:
     return f" {seconds:.0f} s in all; longest: {told}."
 
 
-def _tile(document: Document, name: str, column: str, unit: str) -> str:
+def _tile(content: Content, name: str, column: str, unit: str) -> str:
+    document, views = content.document, content.energy.other_views if name == "energy" else {}
+    others = "".join(
+        f'<div class="from">{view} view {-100 * saving(*energies):+.1f} %</div>' for view, energies in views.items()
+    )
     before, after = document["baseline"][column], document["totals"][column]
     return (
         f'<div class="tile" data-quantity="{name}"><div class="name">{name}</div>'
         f'<div class="value">{-100 * document["savings"][name]:+.1f} %</div>'
-        f'<div class="from">{four_digits(before)} to {four_digits(after)} {unit}</div></div>'
+        f'<div class="from">{four_digits(before)} to {four_digits(after)} {unit}</div>{others}</div>'
     )
 
 
@@ -203,6 +213,24 @@ def _energy_table(content: Content) -> str:
         change = f"{100 * (after / before - 1):+.1f} %"
         rows.append((f"all levels, {view}", four_digits(before), four_digits(after), change))
     return table(("level, view", "dense, uJ", "plan, uJ", "change"), rows)
+
+
+def _exports_table(content: Content) -> str:
+    """Returns the sizes of written files beside the dense network's; how to write one where there is none."""
+    if not content.exports:
+        command = escape(apply_command(content.document, content.folder / "plan.json"))
+        return f'<p class="note">None yet; this writes one:</p><pre>{command}</pre>'
+    bits = content.document["baseline"]["weight_bits"]
+    rows = [
+        (
+            each.file,
+            f"{each.size_bytes:,}",
+            *(f"{size:,} ({100 * (each.size_bytes / size - 1):+.1f} %)" if size else "" for size in sizes),
+        )
+        for each in content.exports
+        for sizes in ((each.dense_float_bytes, each.dense_bytes),)
+    ]
+    return table(("file", "bytes", "dense in float32, bytes", f"dense at {bits} bits, bytes"), rows)
 
 
 def _commands(content: Content) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +19,12 @@ COST_ROWS = (
     ("latency", "latency_ms", "ms"),
     ("size", "size_kb", "kB"),
 )
+OtherViews = Mapping[str, tuple[float, float]]
+"""Energy view -> energy of the dense network and of the plan in uJ, for the views that the plan was not made in."""
 
 
-def comparison(document: Document) -> Table:
-    """Returns the table of dense at baseline bits against the plan."""
+def comparison(document: Document, views: OtherViews) -> Table:
+    """Returns the table of dense at baseline bits against the plan, energy in every view."""
     baseline, hardware = document["baseline"], document["hardware"]
     dense = f"dense {baseline['weight_bits']} bits"
     labels = document["data"]["labels"]
@@ -38,11 +41,18 @@ def comparison(document: Document) -> Table:
     for name, column, unit in COST_ROWS:
         before, after = four_digits(baseline[column]), four_digits(document["totals"][column])
         table.add_row(f"{name} ({unit})", before, after, f"{-100 * document['savings'][name]:+.1f} %")
+        for view, energies in views.items() if name == "energy" else ():
+            table.add_row(f"  in {view} view", *map(four_digits, energies), f"{-100 * saving(*energies):+.1f} %")
     for split in ("validation", "test"):
         figures = document["accuracy"][split]
         if figures is not None:
             table.add_row(*_accuracy_row(document, split, figures))
     return table
+
+
+def saving(before: float, after: float) -> float:
+    """Returns the fraction saved, 0.53 for 53 % less; 0 where there was nothing to save."""
+    return 1.0 - after / before if before > 0 else 0.0
 
 
 def four_digits(value: float) -> str:
@@ -77,11 +87,17 @@ def apply_command(document: Document, plan: Path) -> str:
     return f"{next_command('agent.apply', document, plan)} --out {out}"
 
 
-def result_json(document: Document, plan: Path) -> dict[str, Any]:
+def result_json(document: Document, views: OtherViews, plan: Path) -> dict[str, Any]:
     """Returns the result of a run as one object: figures with their units in their names, and where the files are."""
+    others = {
+        view: {"dense_energy_uj": before, "energy_uj": after, "saving": saving(before, after)}
+        for view, (before, after) in views.items()
+    }
     parts = ("network", "hardware", "data")
     return {
         **{part: document[part]["name"] for part in parts},
+        "energy_view": document["hardware"]["energy_view"],
+        "other_energy_views": others,
         **{name: document[name] for name in ("objective", "limits", "baseline", "totals", "savings", "accuracy")},
         "fidelity": document["made_by"]["fidelity"],
         "measured_evaluations": document["made_by"]["measured_evaluations"],
@@ -91,9 +107,9 @@ def result_json(document: Document, plan: Path) -> dict[str, Any]:
     }
 
 
-def print_summary(console: Console, document: Document, plan: Path) -> None:
+def print_summary(console: Console, document: Document, views: OtherViews, plan: Path) -> None:
     """Prints the table, how well the proxy ranked, and the next commands."""
-    console.print(comparison(document))
+    console.print(comparison(document, views))
     fidelity = document["made_by"]["fidelity"]
     if fidelity is not None:
         console.print(fidelity_line(fidelity), highlight=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,12 @@ from rich.console import Console
 def console_for(*, as_json: bool) -> Console:
     """Returns where progress and tables go: stdout, or stderr when stdout is kept for one JSON object."""
     return Console(stderr=as_json)
+
+
+def add_output_flags(parser: argparse.ArgumentParser, *, quiet: str = "print nothing but errors") -> None:
+    """Gives a command the flags `--quiet`, with its help text, and `--json`."""
+    parser.add_argument("--quiet", action="store_true", help=quiet)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, progress on stderr")
 
 
 def write_json(content: Mapping[str, Any]) -> None:

@@ -133,3 +133,15 @@ def test_the_command_prints_and_writes_every_difference(
     assert float(rows[0]["energy_uj"]) < 0 < float(rows[2]["energy_uj"])
     assert main([*map(str, plans)]) == 2
     assert "give it with --net" in capsys.readouterr().err
+
+
+def test_differences_as_one_object(plans: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    source = f"{plans[0].parent / 'net.py'}:build"
+    assert main([*map(str, plans), "--net", source, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(each["layer"], each["part"]) for each in told["changes"]][:2] == [("0", "pruning"), ("2", "pruning")]
+    summed = sum(each["energy_uj"] for each in told["changes"])
+    assert told["first"]["energy_uj"] + summed + told["together"]["energy_uj"] == pytest.approx(
+        told["second"]["energy_uj"]
+    )
+    assert told["plans"] == [*map(str, plans)]

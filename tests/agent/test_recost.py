@@ -145,6 +145,23 @@ def test_recost_prints_prices_and_masked_choices(folder: Path, capsys: pytest.Ca
     assert "give it with --net" in capsys.readouterr().err
 
 
+def test_recost_answers_in_json(folder: Path, network: Network, capsys: pytest.CaptureFixture[str]) -> None:
+    plan, net = str(folder / "plan.json"), f"{folder / 'net.py'}:build"
+    assert main([plan, "--hw", "systolic", "--net", net, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    for view in ("joules", "normalised"):
+        found = priced(network, load_plan(folder / "plan.json"), load("systolic"), view)
+        assert told["costs"][view]["plan"] == {
+            "energy_uj": found.plan["energy"],
+            "latency_ms": found.plan["latency"],
+            "size_kb": found.plan["size"],
+        }
+        assert told["savings"][view]["energy"] == found.saving("energy")
+    assert [each["layer"] for each in told["not_executable"]] == ["2"]
+    assert main([plan, "--hw", "systolic", "--net", net, "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+
+
 def test_the_report_prices_a_plan(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     given = ["--plan", str(folder / "plan.json"), "--net", f"{folder / 'net.py'}:build"]
     assert report.main([*given, "--hw", "systolic", "--plot", str(tmp_path / "cost.png")]) == 0

@@ -1,6 +1,7 @@
 """A report from a plan and a run's files: what is read, what is refused, and what the page says."""
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agent.exports import Exported
 from agent.report_content import Content, learning_curves, measured_plans, read_table, run_plan
 from agent.report_energy import EnergySplit
 from agent.report_frontier import choices_in_words, frontier_json, objective_of
@@ -28,11 +30,13 @@ def content(tmp_path: Path) -> Content:
     document = load(REPOSITORY / "tests" / "old_plans" / "v2.json")
     layers = len(document["layers"])
     levels = {level: float(index) for index, level in enumerate(LEVELS)}
+    halved = {level: value / 2 for level, value in levels.items()}
     return Content(
         folder=tmp_path,
         document=document,
         energy=EnergySplit(
-            {"normalised": {"dense": levels, "plan": levels}}, {"dense": np.ones(layers), "plan": np.ones(layers)}
+            {"normalised": {"dense": levels, "plan": levels}, "joules": {"dense": levels, "plan": halved}},
+            {"dense": np.ones(layers), "plan": np.ones(layers)},
         ),
         frontier=(
             {"plan": "a", "drop_points": 0.5, "predicted_drop_points": 0.7, "objective": 0.4, "document": document},
@@ -41,6 +45,7 @@ def content(tmp_path: Path) -> Content:
         curves={"ppo/loss": [(1, 0.5), (2, 0.25)]},
         fidelity=None,
         timing=(("learn", 2.0),),
+        exports=(),
         record={"command": "python -m agent.train", "config": {}, "versions": {}},
     )
 
@@ -121,10 +126,26 @@ def test_the_page_stands_alone_and_names_its_baseline(content: Content) -> None:
     assert not re.findall(r'(?:src|href)="(?!data:)', text)
     assert "http://www.w3.org/2000/svg" in text
     assert len(re.findall("https?://", text)) == 1, "the namespace of SVG is the only address"
-    assert f"dense network at {content.document['baseline']['weight_bits']} bits" in lead(content.document)
+    assert f"dense network at {content.document['baseline']['weight_bits']} bits" in lead(content.document, {})
     assert text.count("<tr title=") == len(content.document["layers"])
     data = json.loads(re.search(r'id="content">(.*?)</script>', text, re.DOTALL)[1])
     assert data["curves"] == {"ppo/loss": [[1, 0.5], [2, 0.25]]}
+
+
+def test_the_other_energy_view_stands_beside(content: Content) -> None:
+    views = content.energy.other_views
+    assert views == {"joules": (15.0, 7.5)}
+    assert "(50.0 % less in the joules view)" in lead(content.document, views)
+    assert '<div class="from">joules view -50.0 %</div>' in page(content)
+
+
+def test_written_files_stand_beside_dense_ones(content: Content) -> None:
+    assert "None yet; this writes one" in page(content)
+    written = Exported("small.onnx", 300, 1200, 400, ""), Exported("small.pt2", 900, 1200, 0, "")
+    text = page(dataclasses.replace(content, exports=written))
+    assert "<td>small.onnx</td>" in text
+    for shown in ("1,200 (-75.0 %)", "400 (-25.0 %)", "1,200 (-25.0 %)"):
+        assert text.count(f'<td class="number">{shown}</td>') == 1
 
 
 def test_names_cannot_break_the_page(content: Content) -> None:

@@ -49,7 +49,9 @@ def test_every_command_answers_in_json(bench: Bench, finished: Path) -> None:
         "outlook": ("agent.train", *SOURCES, "--dry-run"),
         "evaluate": ("agent.evaluate", plan, *network),
         "apply": ("agent.apply", plan, *network, "--out", str(out)),
+        "in the run": ("agent.apply", "answered/plan.json", *network, "--out", "answered/small.pt2"),
         "report": ("agent.report", "answered", *network),
+        "query": ("agent.query", str(finished), "--max-drop", "50", "--out", "asked.json"),
     }.items():
         result = bench.run(*words, "--json")
         assert result.returncode == 0, result.stderr
@@ -62,6 +64,22 @@ def test_every_command_answers_in_json(bench: Bench, finished: Path) -> None:
     assert answers["evaluate"]["equal"] is True
     assert answers["apply"]["file_bytes"] == out.stat().st_size
     assert answers["report"]["files"][0] == "answered/report.html"
+    assert answers["train"]["other_energy_views"]["joules"]["dense_energy_uj"] > 0
+    page, small = (bench.folder / "answered" / name for name in ("report.html", "small.pt2"))
+    assert f'<td>answered/small.pt2</td><td class="number">{small.stat().st_size:,}</td>' in page.read_text()
+    asked = json.loads((bench.folder / "asked.json").read_text())
+    assert answers["query"]["feasible"] is True
+    assert answers["query"]["totals"] == asked["totals"]
+    assert answers["query"]["plan"] == "asked.json"
+
+
+@pytest.mark.slow
+def test_an_infeasible_question_answers_in_json(bench: Bench, finished: Path) -> None:
+    result = bench.run("agent.query", str(finished), "--max-size-kb", "0.0001", "--json")
+    assert result.returncode == 1
+    told = json.loads(result.stdout)
+    assert (told["feasible"], told["plan"]) == (False, None)
+    assert "--max-size-kb 0.0001 is out of reach" in told["reasons"][0]
 
 
 @pytest.mark.slow
