@@ -13,10 +13,13 @@ from torch import Tensor
 from agent.plan_sources import Sources
 from agent.source_hash import BEHIND_PROFILES, source_sha256
 from compress.layer_store import LayerStore, profile_sha256
-from compress.measure import DEFAULT_OPTIONS, MeasureOptions
+from compress.measure import DEFAULT_OPTIONS, MeasureOptions, Measurer
 from compress.problem import metric_blocks
 from compress.profile import Profile, images_sha256, load_profile, profile, save_profile
+from envs.accuracy.calibration import Calibration
+from envs.accuracy.error_table import ErrorTable
 from envs.accuracy.saliency import LayerStatistics
+from envs.problem import Objective, Problem
 from hwmodels.accelerator import Accelerator
 from networks import weights, zoo
 from networks.data import Dataset, open_data
@@ -133,6 +136,14 @@ class Assembly:
         """The calibration images, float32 (N, C, H, W)."""
         return self.subject.tensor(self.subject.dataset.splits.calibration)
 
+    def problem(self, table: ErrorTable, objective: Objective = "energy") -> Problem:
+        """Returns the problem that a table of predicted errors makes of it, before anything was measured.
+
+        Raises:
+            MismatchError: a table of another space.
+        """
+        return Problem(self.network, self.accelerator, self.space, table, Calibration(), objective)
+
 
 def assemble(subject: Subject, accelerator: Accelerator, found: Profile, terms: Terms) -> Assembly:
     """Returns the parts joined.
@@ -143,6 +154,19 @@ def assemble(subject: Subject, accelerator: Accelerator, found: Profile, terms: 
     network = subject.traced.network.with_zero_fractions(found.zero_in.tolist(), found.zero_out.tolist())
     space = build_space(network, accelerator.capabilities, terms.baseline_bits, terms.restrictions)
     return Assembly(subject, accelerator, network, space, found, terms.sources, terms.options)
+
+
+def prepare(subject: Subject, accelerator: Accelerator, terms: Terms, progress: Progress) -> tuple[Assembly, Measurer]:
+    """Returns the parts joined, and what measures plans; profile and repaired layers come from the caches.
+
+    Raises:
+        InvalidValueError: bits, patterns or pins that do not fit the network or the hardware.
+    """
+    calibration = subject.tensor(subject.dataset.splits.calibration)
+    found = cached_profile(subject, calibration, progress)
+    assembly = assemble(subject, accelerator, found, terms)
+    measurer = Measurer(subject.traced, found, calibration, options=terms.options, store=layer_store(found))
+    return assembly, measurer
 
 
 class ProfileStatistics(Sequence[LayerStatistics]):

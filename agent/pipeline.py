@@ -7,17 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from agent.build import (
-    Assembly,
-    Progress,
-    Subject,
-    Terms,
-    assemble,
-    cached_profile,
-    layer_store,
-    open_subject,
-    use_threads,
-)
+from agent.build import Progress, Subject, Terms, open_subject, prepare, use_threads
 from agent.campaign import Campaign
 from agent.command import DONE, INTERRUPTED
 from agent.config import Settings
@@ -36,10 +26,7 @@ from agent.searchers.composite import CompositeSearcher
 from agent.searchers.protocol import Searcher
 from agent.summary import print_summary, result_json
 from agent.terminal import write_json
-from compress.measure import Measurer
 from compress.repair_record import REPAIRS
-from envs.accuracy.calibration import Calibration
-from envs.problem import Problem
 from hwmodels.accelerator import Accelerator
 from plan.document import Document, load
 from plan.space import build_space
@@ -112,27 +99,17 @@ class Pipeline:
         )
         return subject
 
-    def _assemble(self, subject: Subject) -> tuple[Assembly, Measurer]:
-        settings = self.settings
-        calibration = subject.tensor(subject.dataset.splits.calibration)
-        found = cached_profile(subject, calibration, self._shown())
-        sources = Sources(settings.net, settings.weights, settings.data, settings.hw)
-        terms = Terms(sources, settings.baseline_bits, settings.restrictions, REPAIRS[settings.repair])
-        assembly = assemble(subject, self.accelerator, found, terms)
-        store = layer_store(found)
-        return assembly, Measurer(subject.traced, found, calibration, options=terms.options, store=store)
-
     def _campaign(self, subject: Subject) -> Campaign:
         """Returns the search in front of its first measurement."""
         self._phase("profile")
-        assembly, measurer = self._assemble(subject)
+        settings = self.settings
+        sources = Sources(settings.net, settings.weights, settings.data, settings.hw)
+        terms = Terms(sources, settings.baseline_bits, settings.restrictions, REPAIRS[settings.repair])
+        assembly, measurer = prepare(subject, self.accelerator, terms, self._shown())
         self._phase("error table")
-        table = cached_table(assembly, measurer, self._shown())
-        problem = Problem(
-            assembly.network, self.accelerator, assembly.space, table, Calibration(), self.settings.objective
-        )
-        effort = effort_of(self.settings, assembly.network, subject.image_counts)
-        return Campaign(self.settings, self.folder, self.display, assembly, Judge(subject, measurer), problem, effort)
+        problem = assembly.problem(cached_table(assembly, measurer, self._shown()), settings.objective)
+        effort = effort_of(settings, assembly.network, subject.image_counts)
+        return Campaign(settings, self.folder, self.display, assembly, Judge(subject, measurer), problem, effort)
 
     def _search(self, campaign: Campaign) -> Document:
         """Returns the plan's document after all measured phases."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from agent.build import Assembly, Terms, assemble, cached_profile, open_subject, use_threads
+from agent.build import Assembly, Terms, open_subject, prepare, use_threads
 from agent.campaign import Campaign
 from agent.config import Settings
 from agent.effort import Effort, effort_of
@@ -22,13 +22,10 @@ from agent.run_folder import RunFolder, threads
 from agent.searchers import measuring_searcher
 from compress.measure import Measurer
 from envs.accuracy.archive import Measurement
-from envs.accuracy.calibration import Calibration
 from envs.accuracy.error_table import ErrorTable
-from envs.problem import Problem
 from experiments.contestants import ALONE, Contestant
 from plan.atomic import write_atomically
 from plan.errors import FileFormatError, InfeasibleError
-from plan.restrictions import NO_RESTRICTIONS
 
 RESULT = "cell.json"
 
@@ -96,11 +93,8 @@ def open_stage(settings: Settings) -> Stage:
     check_sources(settings.net, settings.weights, settings.data)
     use_threads(threads())
     subject = open_subject(settings.net, settings.weights, settings.data)
-    calibration = subject.tensor(subject.dataset.splits.calibration)
-    found = cached_profile(subject, calibration, _silent)
     sources = Sources(settings.net, settings.weights, settings.data, settings.hw)
-    assembly = assemble(subject, accelerator, found, Terms(sources, settings.baseline_bits, NO_RESTRICTIONS))
-    measurer = Measurer(subject.traced, found, calibration)
+    assembly, measurer = prepare(subject, accelerator, Terms(sources, settings.baseline_bits), _silent)
     table = cached_table(assembly, measurer, _silent)
     return Stage(settings, assembly, measurer, table, effort_of(settings, assembly.network, subject.image_counts))
 
@@ -132,14 +126,7 @@ def run_cell(stage: Stage, contestant: Contestant, seed: int, folder: Path) -> C
 
 
 def _campaign(stage: Stage, settings: Settings, files: TimedFolder, contestant: Contestant) -> Campaign:
-    problem = Problem(
-        stage.assembly.network,
-        stage.assembly.accelerator,
-        stage.assembly.space,
-        stage.table,
-        Calibration(),
-        settings.objective,
-    )
+    problem = stage.assembly.problem(stage.table, settings.objective)
     effort = stage.effort if contestant.measured_phase else replace(stage.effort, adaptation_plans=0)
     judge = Judge(stage.assembly.subject, stage.measurer)
     return Campaign(settings, files, Display(), stage.assembly, judge, problem, effort)

@@ -4,8 +4,10 @@ python -m experiments.fidelity --net NET --weights FILE --data DATA --hw eyeriss
     [--plans 100] [--images N] [--seed 0] [--proxies "second order" ...]
 
 Plans are measured on all images outside the calibration set, test images among them: a study, never a search. Every
-measurement is on disk before the next begins, and a second call goes on. The folder gathers networks: `fidelity.csv`
-holds a row per network and proxy, NETWORK.png the default proxy's prediction against what was measured.
+measurement is on disk before the next begins, and a second call goes on. The plans are drawn once, their predicted
+drops spread evenly over 0 to 10 points, and kept: another proxy is scored on the same plans without measuring again.
+The folder gathers networks: `fidelity.csv` holds a row per network and proxy, NETWORK.png the default proxy's
+prediction against what was measured.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from agent.build import Assembly, Subject, Terms, assemble, cached_profile, open_subject, use_threads
+from agent.build import Assembly, Subject, Terms, open_subject, prepare, use_threads
 from agent.command import DONE, run_command
 from agent.config import Parser
 from agent.judge import Judge
@@ -41,13 +43,15 @@ from experiments.proxies import DEFAULT, PROXIES
 from hwmodels.loader import load as load_hardware
 from networks.images import Images
 from plan.assignment import FloatArray
-from plan.errors import InvalidValueError, UnknownNameError
+from plan.atomic import replacing
+from plan.errors import FileFormatError, InvalidValueError, UnknownNameError
 from plan.registry import close_names
 from plan.rows import read_rows, write_rows
 from plan.scheme import Scheme
+from plan.space import Choices
 
 POOL_PER_PLAN = 60
-LOWEST_DROP, HIGHEST_DROP = 0.2, 10.0
+LOWEST_DROP, HIGHEST_DROP = 0.1, 10.0
 FITTED_PLANS = 64
 BAND_POINTS = 3.0
 FITS = 20
@@ -101,13 +105,36 @@ class _EveryImage:
         return [part.first(round(images * len(part) / total)) for part in self.parts]
 
 
-def measured_plans(
-    assembly: Assembly, archive: Archive, options: Namespace, images: int, display: Display
-) -> list[Measurement]:
-    """Returns the measurements of plans spread over drops of 0 to 10 points, those on disk among them."""
-    rng = np.random.default_rng(options.seed)
-    drops = np.geomspace(LOWEST_DROP, HIGHEST_DROP, options.plans)
-    plans = spread_plans(archive.problem, rng, POOL_PER_PLAN * options.plans, drops)
+def drawn_plans(problem: Problem, plans: int, seed: int, file: Path) -> Choices:
+    """Returns plans whose predicted drops are spread evenly over 0 to 10 points, int16 (plans, L, 4).
+
+    They are kept in the file, so that what is predicted later does not change them.
+
+    Raises:
+        FileFormatError: the file holds no such plans.
+    """
+    if file.is_file():
+        return _kept_plans(problem, plans, file)
+    drops = np.linspace(LOWEST_DROP, HIGHEST_DROP, plans)
+    drawn = spread_plans(problem, np.random.default_rng(seed), POOL_PER_PLAN * plans, drops)
+    with replacing(file, "free space or change --out") as partial, partial.open("wb") as stream:
+        np.save(stream, drawn, allow_pickle=False)
+    return drawn
+
+
+def _kept_plans(problem: Problem, plans: int, file: Path) -> Choices:
+    try:
+        kept: Choices = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError) as problem_found:
+        raise FileFormatError(str(file), [f"not an array of plans ({problem_found}); delete it"]) from problem_found
+    wanted = (plans, problem.space.n_layers, 4)
+    if kept.shape != wanted or kept.dtype != np.int16:
+        raise FileFormatError(str(file), [f"plans {kept.dtype} {kept.shape}, int16 {wanted} is needed; delete it"])
+    return kept
+
+
+def measured_plans(plans: Choices, archive: Archive, images: int, display: Display) -> list[Measurement]:
+    """Returns the measurements of plans, those on disk among them."""
     display.phase("measure", len(plans))
     found = []
     for done, choice in enumerate(plans, start=1):
@@ -190,11 +217,9 @@ def _run(options: Namespace) -> int:
         def shown(phase: str, done: int, total: int) -> None:
             display.advance(done, total, phase)
 
-        calibration = subject.tensor(subject.dataset.splits.calibration)
-        found = cached_profile(subject, calibration, shown)
         sources = Sources(options.net, options.weights, options.data, options.hw)
-        assembly = assemble(subject, accelerator, found, Terms(sources, BASELINE_BITS))
-        rows = _study(subject, assembly, Measurer(subject.traced, found, calibration), options, display)
+        assembly, measurer = prepare(subject, accelerator, Terms(sources, BASELINE_BITS), shown)
+        rows = _study(subject, assembly, measurer, options, display)
     _show(rows)
     return DONE
 
@@ -208,14 +233,14 @@ def _study(subject: Subject, assembly: Assembly, measurer: Measurer, options: Na
 
     display.phase("error table")
     table = cached_table(assembly, measurer, shown)
-    problem = Problem(assembly.network, assembly.accelerator, assembly.space, table, Calibration())
+    problem = assembly.problem(table)
     splits = subject.dataset.splits
     measure = _EveryImage(Judge(subject, measurer), (splits.validation, splits.test))
     images = options.images or len(splits.validation) + len(splits.test)
     folder.mkdir(parents=True, exist_ok=True)
     archive = Archive(problem, measure, folder / f"{name}.jsonl")
-    entries = measured_plans(assembly, archive, options, images, display)
-    choices = np.stack([entry.choice for entry in entries])
+    choices = drawn_plans(problem, options.plans, options.seed, folder / f"{name}-{options.plans}-{options.seed}.npy")
+    entries = measured_plans(choices, archive, images, display)
     ceiling = noise_ceiling(archive.dense(images), entries)
     display.phase("proxies", len(options.proxies))
     own = []

@@ -25,7 +25,6 @@ from agent.run_folder import short_name
 from agent.sb3_vec import CompressionVecEnv
 from agent.searchers.composite import ENVS, CompositeSearcher
 from agent.searchers.transferred import TransferredSearcher, decided
-from envs.accuracy.calibration import Calibration
 from envs.observation import build_observer
 from envs.problem import Problem
 from experiments.cells import Stage, open_stage, run_cell
@@ -116,9 +115,7 @@ def _row(stages: Sequence[Stage], unseen: Stage, seed: int, folder: Path) -> Row
 
 def problem_of(stage: Stage) -> Problem:
     """Returns the problem of a network before anything was measured."""
-    assembly = stage.assembly
-    objective = stage.settings.objective
-    return Problem(assembly.network, assembly.accelerator, assembly.space, stage.table, Calibration(), objective)
+    return stage.assembly.problem(stage.table, stage.settings.objective)
 
 
 def train_in_turns(
