@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,10 +47,10 @@ class WatchedArchive(Archive):
         super().__init__(problem, measure)
         self._tell = tell
 
-    def evaluate(self, choice: Choices, images: int) -> Measured:
+    def evaluate(self, choice: Choices, images: int, *, hopeless_points: float = math.inf) -> Measured:
         """Returns the measurement of a plan and tells about it when it is new."""
         before = len(self)
-        found = super().evaluate(choice, images)
+        found = super().evaluate(choice, images, hopeless_points=hopeless_points)
         if len(self) > before:
             self._tell(found)
         return found
@@ -126,6 +127,7 @@ class Campaign:
             "objective": found.objective,
             "predicted_drop_points": float(self.problem.calibration.points(found.error)),
             "images": found.images,
+            "images_run": found.images_run,
         }
         if best is not None:
             values["best_objective"] = best.objective
@@ -224,7 +226,17 @@ class Campaign:
             tick = partial(self.display.advance, total=len(plans))
             found = study(self.problem, self.archive, plans, effort.fidelity_images, tick)
             self.fidelity = found.summary()
-            self.folder.write_json("fidelity.json", found.to_json())
+            self.folder.write_json("fidelity.json", {**found.to_json(), "early_stop": self.stopped()})
+
+    def stopped(self) -> dict[str, int]:
+        """Returns how many evaluations stopped early, and how many images did not have to run."""
+        entries = self.archive.on(self.effort.search_images)
+        return {
+            "evaluations": len(entries),
+            "stopped": sum(entry.stopped for entry in entries),
+            "images": sum(entry.images for entry in entries),
+            "images_saved": self.archive.images_saved,
+        }
 
     def measurement(self, choice: Choices, images: Images) -> Measurement:
         """Returns which images the network as given, the baseline and a plan answer right."""

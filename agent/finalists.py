@@ -64,7 +64,10 @@ def _estimates(problem: Problem, entries: list[Measurement], final: Round) -> Fl
     """Returns the expected drop of plans on all images, (n,)."""
     share = final.search_images / final.all_images
     predicted = problem.calibration.points(np.array([entry.error for entry in entries]))
-    return share * np.array([entry.drop_points for entry in entries]) + (1 - share) * predicted
+    measured = np.array([entry.drop_points for entry in entries])
+    stopped = np.array([entry.stopped for entry in entries], dtype=np.bool_)
+    measured = np.where(stopped, np.maximum(measured, predicted), measured)
+    return share * measured + (1 - share) * predicted
 
 
 def _luck(estimated: FloatArray, found: dict[int, Measurement]) -> float:
@@ -97,5 +100,5 @@ def _unchanged(problem: Problem, archive: Archive, final: Round) -> Measurement:
     start = archive.evaluate(problem.space.start, final.all_images)
     if final.limits.satisfied_by(start.cost):
         return start
-    nearest = min(archive.measurements, key=lambda entry: final.limits.broken_share(entry.cost))
+    nearest = min(archive.complete(), key=lambda entry: final.limits.broken_share(entry.cost))
     raise infeasible(problem, final.limits, nearest.cost)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from agent.build import Subject
 from compress.measure import Measurer
 from envs.accuracy.archive import Archive
+from envs.accuracy.early_stop import Answers
 from networks.images import Images
 from plan.scheme import Scheme
 
@@ -20,6 +23,32 @@ KEPT_BYTES = 1 << 30
 """Decoded chunks are kept for the next plan up to this many bytes."""
 
 Right = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What the network as given makes of a chunk of images: the order in which plans meet them, and its own answers.
+
+    Images that it gets wrong, or right by the smallest margin, come first: there a bad plan shows itself soonest. Of
+    data without labels its answers are the labels.
+
+    order int64 (N,), labels int64 (N,) and right bool (N,), both as the images stand in the data.
+    """
+
+    order: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    right: Right
+
+    @classmethod
+    def of(cls, outputs: NDArray[np.float32], labels: NDArray[np.int64] | None) -> _Known:
+        """Returns it for outputs (N, classes) of the network as given."""
+        answers = outputs.argmax(1).astype(np.int64)
+        labels = answers if labels is None else labels
+        rows = np.arange(len(outputs))
+        others = outputs.copy()
+        others[rows, labels] = -np.inf
+        margins = outputs[rows, labels] - others.max(1)
+        return cls(np.argsort(margins, kind="stable"), labels, answers == labels)
 
 
 class Judge:
@@ -33,38 +62,53 @@ class Judge:
     def __init__(self, subject: Subject, measurer: Measurer) -> None:
         self.subject = subject
         self.measurer = measurer
-        self._kept: dict[bytes, tuple[Tensor, NDArray[np.int64]]] = {}
+        self._known: dict[bytes, _Known] = {}
+        self._kept: dict[bytes, Tensor] = {}
         self._kept_bytes = 0
 
     def right(self, schemes: tuple[Scheme, ...], images: Images) -> Right:
         """Returns whether a plan answers each image right, bool (N,)."""
-        found = [self.measurer.correct(schemes, tensor, labels) for tensor, labels in self._batches(images)]
-        return np.concatenate(found)
+        return self.right_until(schemes, images, len(images)).correct
+
+    def right_until(self, schemes: tuple[Scheme, ...], images: Images, wrong: int) -> Answers:
+        """Returns the same, but leaves out what remains once more than so many images are answered wrong.
+
+        Whether more are wrong is what a look at all images would have said.
+        """
+        correct, run, found = np.ones(len(images), dtype=np.bool_), 0, 0
+        for start, tensor, known in self._chunks(images):
+            for outputs in self.measurer.batches(schemes, tensor):
+                if found > wrong:
+                    return Answers(correct, run)
+                rows = known.order[run - start : run - start + len(outputs)]
+                right = outputs.argmax(1) == known.labels[rows]
+                correct[start + rows] = right
+                run, found = run + len(rows), found + int((~right).sum())
+        return Answers(correct, run)
 
     def right_as_given(self, images: Images) -> Right:
         """Returns whether the network as given answers each image right, bool (N,)."""
-        found = [self.measurer.dense_correct(tensor, labels) for tensor, labels in self._batches(images)]
-        return np.concatenate(found)
+        return np.concatenate([known.right for _, _, known in self._chunks(images)])
 
-    def _batches(self, images: Images) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-        """Yields decoded images with what counts as right, in chunks."""
+    def _chunks(self, images: Images) -> Iterator[tuple[int, Tensor, _Known]]:
+        """Yields where a chunk of the images starts, its images in the order in which plans meet them, and the rest."""
         size = 4 * int(np.prod(self.subject.source.input_size))
         count = max(CHUNK_BYTES // size, 1)
         for start in range(0, len(images), count):
-            yield self._decoded(_part(images, start, start + count))
+            yield start, *self._decoded(_part(images, start, start + count))
 
-    def _decoded(self, images: Images) -> tuple[Tensor, NDArray[np.int64]]:
+    def _decoded(self, images: Images) -> tuple[Tensor, _Known]:
         key = images.indices.tobytes() + str(id(images.store)).encode()
         if key in self._kept:
-            return self._kept[key]
+            return self._kept[key], self._known[key]
         tensor = self.subject.tensor(images)
-        labels = images.labels
-        if labels is None:
-            labels = self.measurer.dense_outputs(tensor).argmax(1).astype(np.int64)
+        if key not in self._known:
+            self._known[key] = _Known.of(self.measurer.dense_outputs(tensor), images.labels)
+        tensor = tensor[torch.from_numpy(self._known[key].order)]
         if self._kept_bytes + tensor.nbytes <= KEPT_BYTES:
-            self._kept[key] = tensor, labels
+            self._kept[key] = tensor
             self._kept_bytes += tensor.nbytes
-        return tensor, labels
+        return tensor, self._known[key]
 
 
 def _part(images: Images, start: int, end: int) -> Images:
@@ -92,6 +136,10 @@ class ValidationMeasure:
         """Returns whether a compressed network is right on each of the first images, bool (images,)."""
         return self.judge.right(tuple(schemes), self.images.first(images))
 
+    def correct_until(self, schemes: Sequence[Scheme], images: int, wrong: int) -> Answers:
+        """Returns the same, without what remains once more than so many images are answered wrong."""
+        return self.judge.right_until(tuple(schemes), self.images.first(images), wrong)
+
 
 class StoredMeasure:
     """Measures through an archive on disk, so that a run that goes on answers again what it has measured.
@@ -115,3 +163,8 @@ class StoredMeasure:
         """Returns whether a compressed network is right on each of the first images, bool (images,)."""
         choice = self.store.problem.space.choice(schemes)
         return self.store.evaluate(choice, images).correct
+
+    def correct_until(self, schemes: Sequence[Scheme], images: int, wrong: int) -> Answers:
+        """Returns the same, without what remains once more than so many images are answered wrong."""
+        found = self.store.evaluate_until(self.store.problem.space.choice(schemes), images, wrong)
+        return Answers(found.correct, found.images_run)

@@ -17,6 +17,7 @@ from agent.preflight import check_hardware
 from agent.problem_file import load_problem
 from agent.refine import fitted
 from envs.accuracy.archive import Archive, Measurement
+from envs.accuracy.early_stop import Answers
 from envs.problem import Problem
 from plan.document import Document, load
 from plan.errors import FileFormatError, MismatchError, MissingFileError
@@ -39,6 +40,10 @@ class RecordedMeasure:
     def correct(self, schemes: Sequence[Scheme], images: int) -> NDArray[np.bool_]:
         """Raises MismatchError: nothing is measured here."""
         raise MismatchError(f"a plan of {len(schemes)} layers was not measured on {images} images by the run")
+
+    def correct_until(self, schemes: Sequence[Scheme], images: int, wrong: int) -> Answers:
+        """Raises MismatchError: nothing is measured here."""
+        return Answers(self.correct(schemes, images), images)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +68,7 @@ class OpenedRun:
     def measured(self) -> tuple[Measurement, ...]:
         """Every measured plan once, on the most images that it was measured on."""
         most: dict[bytes, Measurement] = {}
-        for entry in self.archive.measurements:
+        for entry in self.archive.complete():
             key = entry.choice.tobytes()
             if key not in most or most[key].images < entry.images:
                 most[key] = entry

@@ -26,6 +26,9 @@ RAISE, LOWER = 1.12, 0.88
 GENTLEST, HARDEST = 0.3, 2.0
 NEAREST = 6
 """Candidates about the target from which landing starts in turn."""
+HOPELESS = 1.5
+"""Of a plan that loses more than so many times the limit, only that is measured. Those between are worth a full figure:
+they fit the calibration where it matters, and on all validation images they may keep the limit."""
 NUDGES = (1.0, 0.96, 1.04, 0.92, 1.08)
 """Factors on the landing target that are tried in turn until a plan is new."""
 
@@ -34,7 +37,8 @@ def fitted(problem: Problem, archive: Archive, images: int) -> Problem:
     """Returns the problem with its calibration fitted to every plan measured on so many images."""
     entries = archive.on(images)
     errors, drops = [entry.error for entry in entries], [entry.drop_points for entry in entries]
-    return problem.with_calibration(Calibration.fit(errors, drops)) if entries else problem
+    stopped = [entry.stopped for entry in entries]
+    return problem.with_calibration(Calibration.fit(errors, drops, censored=stopped)) if entries else problem
 
 
 def refine(
@@ -68,7 +72,7 @@ def refine(
         if plan is None:
             break
         turn += 1
-        found = archive.evaluate(plan, measuring.images)
+        found = archive.evaluate(plan, measuring.images, hopeless_points=HOPELESS * limits.drop_points)
         kept = limits.satisfied_by(found.cost)
         pressure = float(np.clip(pressure * (RAISE if kept else LOWER), GENTLEST, HARDEST))
         observer.progress("measure", len(archive.on(measuring.images)), measuring.evaluations)

@@ -14,6 +14,7 @@ class FakeQuantiser(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.chosen: ActivationRange | None = None
+        self.in_place = False
 
     @property
     def bits(self) -> int | None:
@@ -21,8 +22,8 @@ class FakeQuantiser(nn.Module):
         return None if self.chosen is None else self.chosen.bits
 
     def forward(self, values: Tensor) -> Tensor:
-        """Returns the values on their levels, float32."""
-        return values if self.chosen is None else fake_quantised(values, self.chosen)
+        """Returns the values on their levels, float32; in the memory of `values` when `in_place` is set."""
+        return values if self.chosen is None else fake_quantised(values, self.chosen, in_place=self.in_place)
 
 
 class PlainQuantiser(nn.Module):

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from compress.apply import Compressed, LayerRecord
 from compress.cache import ByteCache
 from compress.fake_quant import FakeQuantiser
+from compress.in_place import work_apart, work_in_place
 from compress.layer_store import LayerStore
 from compress.masks import ChannelMasks, KeptChannels
 from compress.modules import fast_layout, weight_layers
@@ -95,6 +96,7 @@ class Measurer:
         ]
         self._repaired: ByteCache[RepairedLayer] = ByteCache(options.weight_cache_bytes)
         self.module, self.quantisers = with_quantisers(traced)
+        work_in_place(self.module)
         self.memory_format = fast_layout(self.module, calibration_images)
         self.module.to(memory_format=self.memory_format)
         self.layers = weight_layers(self.module, traced)
@@ -235,9 +237,15 @@ class Measurer:
 
     def outputs(self, schemes: Sequence[Scheme], images: Tensor) -> NDArray[np.float32]:
         """Returns the compressed network's outputs, float32 (N, classes)."""
+        return np.concatenate(list(self.batches(schemes, images)))
+
+    def batches(self, schemes: Sequence[Scheme], images: Tensor) -> Iterator[NDArray[np.float32]]:
+        """Yields the compressed network's outputs batch by batch, float32 (n, classes), each run when asked for."""
         self.load(schemes)
-        logits: NDArray[np.float32] = self.logits(images).numpy()
-        return logits
+        for batch in torch.split(images, self.batch):
+            with torch.inference_mode():
+                logits: NDArray[np.float32] = self._run(batch).numpy()
+            yield logits
 
     def correct(self, schemes: Sequence[Scheme], images: Tensor, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Returns whether the compressed network's first answer is right, bool (N,)."""
@@ -313,9 +321,11 @@ class Measurer:
         """Returns the compressed network: masked, weights and activations on their levels, statistics repaired."""
         self.load(schemes)
         kept = self.channels.kept(schemes)
+        module = copy.deepcopy(self.module).to(memory_format=torch.contiguous_format)
+        work_apart(module)
         return Compressed(
             traced=self.traced,
-            module=copy.deepcopy(self.module).to(memory_format=torch.contiguous_format),
+            module=module,
             group_masks=self.channels.group_masks(schemes),
             records=tuple(
                 LayerRecord.of(layer, target, scheme=scheme, kept=left, repaired=found)

@@ -268,7 +268,14 @@ def rounded(values: NDArray[np.float64], chosen: ActivationRange) -> NDArray[np.
     return result
 
 
-def fake_quantised(values: Tensor, chosen: ActivationRange) -> Tensor:
-    """Returns the tensor rounded to the range's levels, float32; four times as fast as torch's own on CPUs."""
+def fake_quantised(values: Tensor, chosen: ActivationRange, *, in_place: bool = False) -> Tensor:
+    """Returns the tensor rounded to the range's levels, float32; four times as fast as torch's own on CPUs.
+
+    Args:
+        values: float32, any shape; overwritten when `in_place` is set.
+        chosen: levels.
+        in_place: whether the result takes the memory of the values.
+    """
     lowest = -chosen.zero_point
-    return (values * chosen.inverse).round_().clamp_(lowest, chosen.top + lowest).mul_(chosen.scale)
+    scaled = values.mul_(chosen.inverse) if in_place else values * chosen.inverse
+    return scaled.round_().clamp_(lowest, chosen.top + lowest).mul_(chosen.scale)

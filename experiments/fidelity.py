@@ -34,6 +34,7 @@ from agent.progress import Display, make_display
 from compress.measure import Measurer
 from envs.accuracy.archive import Archive, Measurement
 from envs.accuracy.calibration import Calibration
+from envs.accuracy.early_stop import Answers
 from envs.accuracy.fidelity import fidelity, spearman
 from envs.accuracy.statistics import drop_points
 from envs.problem import Problem
@@ -98,6 +99,10 @@ class _EveryImage:
     def correct(self, schemes: Sequence[Scheme], images: int) -> NDArray[np.bool_]:
         """Returns whether a compressed network is right on each image, bool (images,)."""
         return np.concatenate([self.judge.right(tuple(schemes), part) for part in self._parts(images)])
+
+    def correct_until(self, schemes: Sequence[Scheme], images: int, wrong: int) -> Answers:
+        """Returns the same: a study wants every figure in full."""
+        return Answers(self.correct(schemes, images), images)
 
     def _parts(self, images: int) -> list[Images]:
         """Returns the images with as many of every part as make up the number, an even share of each."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.accuracy.early_stop import Answers, most_wrong
 from envs.accuracy.statistics import drop_points
 from envs.pareto import pareto_mask
 from envs.problem import Problem
@@ -37,6 +39,9 @@ class Measure(Protocol):
     def correct(self, schemes: Sequence[Scheme], images: int) -> NDArray[np.bool_]:
         """Returns whether a compressed network is right on each of the first images, bool (images,)."""
 
+    def correct_until(self, schemes: Sequence[Scheme], images: int, wrong: int) -> Answers:
+        """Returns the same, but may leave out what remains once more than so many images are answered wrong."""
+
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
@@ -45,10 +50,11 @@ class Measurement:
     Attributes:
         key: SHA-256 of the choices, the images' id and their number.
         choice: int16 (L, 4).
-        correct: bool (images,).
+        correct: bool (images,); images that did not run count as right.
         cost: measured drop beside predicted energy, latency and size.
         objective: relative to the baseline, 1.0 = dense at baseline bits.
         error: predicted, nats.
+        images_run: how many ran; fewer than all where a limit was out of reach before.
     """
 
     key: str
@@ -57,15 +63,21 @@ class Measurement:
     cost: Budget
     objective: float
     error: float
+    images_run: int
 
     @property
     def images(self) -> int:
-        """Number of images measured."""
+        """Number of images that the figures speak of."""
         return len(self.correct)
 
     @property
+    def stopped(self) -> bool:
+        """Whether measuring stopped early, so that the drop is known to be at least what stands here."""
+        return self.images_run < self.images
+
+    @property
     def drop_points(self) -> float:
-        """Measured drop against the network as given, accuracy points."""
+        """Measured drop against the network as given, accuracy points; the least that it can be where stopped."""
         return self.cost.drop_points
 
 
@@ -90,6 +102,7 @@ class Archive:
         self.path = path
         self.restored = 0
         self._found: dict[str, Measurement] = {}
+        self._stops: dict[tuple[str, int], Measurement] = {}
         self._dense: dict[int, NDArray[np.bool_]] = {}
         if path is not None:
             self._open(path)
@@ -112,17 +125,46 @@ class Archive:
         settled = self.problem.space.filled(choice[None])[0].astype("<i2")
         return hashlib.sha256(settled.tobytes() + f"|{self.measure.images_id}|{images}".encode()).hexdigest()
 
-    def evaluate(self, choice: Choices, images: int) -> Measurement:
-        """Returns the measurement of a legal plan, int16 (L, 4), on the first images; counted when it is new."""
+    @property
+    def images_saved(self) -> int:
+        """Images that did not have to run, over all evaluations that stopped early."""
+        return sum(entry.images - entry.images_run for entry in self._stops.values())
+
+    def evaluate(self, choice: Choices, images: int, *, hopeless_points: float = math.inf) -> Measurement:
+        """Returns the measurement of a legal plan, int16 (L, 4), on the first images; counted when it is new.
+
+        Args:
+            choice: the plan.
+            images: how many of the first images.
+            hopeless_points: drop above which nobody asks how large it is: measuring may stop once a smaller one is out
+                of reach. A plan that stopped is measured in full when it is asked for without such a limit; the answer
+                to the same question stays the same, whatever was measured in between.
+        """
         key = self.key(choice, images)
-        if key not in self._found:
-            schemes = self.problem.space.schemes(choice)
-            self._keep(key, choice, self.measure.correct(schemes, images))
-            self._append(self._line(self._found[key]))
-        return self._found[key]
+        if hopeless_points < math.inf:
+            return self.evaluate_until(choice, images, most_wrong(self.dense(images), hopeless_points))
+        found = self._found.get(key)
+        if found is None or found.stopped:
+            correct = self.measure.correct(self.problem.space.schemes(choice), images)
+            found = self._keep(key, choice, Answers(correct, len(correct)))
+            self._append(self._line(found))
+        return found
+
+    def evaluate_until(self, choice: Choices, images: int, wrong: int) -> Measurement:
+        """Returns the same, where measuring may stop once more than so many images are answered wrong."""
+        key = self.key(choice, images)
+        if (key, wrong) in self._stops:
+            return self._stops[key, wrong]
+        known = self._found.get(key)
+        if known is not None and not known.stopped:
+            return known
+        answers = self.measure.correct_until(self.problem.space.schemes(choice), images, wrong)
+        found = self._keep(key, choice, answers, wrong)
+        self._append(self._line(found) | ({"most_wrong": wrong, "run": answers.run} if answers.stopped else {}))
+        return found
 
     def known(self, choice: Choices, images: int) -> Measurement | None:
-        """Returns the measurement of a plan if there is one."""
+        """Returns the measurement of a plan if there is one, one that stopped early among them."""
         return self._found.get(self.key(choice, images))
 
     def dense(self, images: int) -> NDArray[np.bool_]:
@@ -134,33 +176,37 @@ class Archive:
         return self._dense[images]
 
     def on(self, images: int | None) -> tuple[Measurement, ...]:
-        """Returns the plans measured on so many images, or all when None."""
+        """Returns the plans measured on so many images, or all when None; those that stopped early among them."""
         return tuple(entry for entry in self._found.values() if images in (None, entry.images))
+
+    def complete(self, images: int | None = None) -> tuple[Measurement, ...]:
+        """Returns the plans that ran on all of so many images, or of any number when None."""
+        return tuple(entry for entry in self.on(images) if not entry.stopped)
 
     def best(self, limits: Budget, images: int | None = None) -> Measurement | None:
         """Returns the plan of least objective whose measured drop and costs keep the limits; ties by drop, then age."""
-        within = [entry for entry in self.on(images) if limits.satisfied_by(entry.cost)]
+        within = [entry for entry in self.complete(images) if limits.satisfied_by(entry.cost)]
         return min(within, key=lambda entry: (entry.objective, entry.drop_points), default=None)
 
     def frontier(self, images: int | None = None) -> tuple[Measurement, ...]:
         """Returns the plans that no other beats in both measured drop and objective, by rising drop."""
-        entries = self.on(images)
+        entries = self.complete(images)
         if not entries:
             return ()
         mask = pareto_mask(np.array([(entry.drop_points, entry.objective) for entry in entries]))
         return tuple(sorted((entries[i] for i in np.flatnonzero(mask)), key=lambda entry: entry.drop_points))
 
-    def _keep(self, key: str, choice: Choices, correct: NDArray[np.bool_]) -> None:
-        metrics = self.problem.evaluate(choice[None])
-        predicted = metrics.budget(0)
-        cost = Budget(
-            drop_points=drop_points(self.dense(len(correct)), correct),
-            energy_uj=predicted.energy_uj,
-            latency_ms=predicted.latency_ms,
-            size_kb=predicted.size_kb,
-        )
+    def _keep(self, key: str, choice: Choices, answers: Answers, wrong: int = -1) -> Measurement:
+        """Returns what was measured after noting it; a stop never takes the place of a full measurement."""
+        metrics, correct = self.problem.evaluate(choice[None]), answers.correct
+        cost = replace(metrics.budget(0), drop_points=drop_points(self.dense(len(correct)), correct))
         objective = float(self.problem.objective_value(metrics)[0])
-        self._found[key] = Measurement(key, choice.copy(), correct, cost, objective, float(metrics.error[0]))
+        found = Measurement(key, choice.copy(), correct, cost, objective, float(metrics.error[0]), answers.run)
+        if answers.stopped:
+            self._stops[key, wrong] = found
+        if not answers.stopped or key not in self._found or self._found[key].stopped:
+            self._found[key] = found
+        return found
 
     def _header(self) -> dict[str, Any]:
         space = self.problem.space
@@ -231,9 +277,12 @@ class Archive:
             key = self.key(choice, len(correct))
             if key != content["key"]:
                 raise ValueError("the plan does not fit its key")
+            run, wrong = int(content.get("run", len(correct))), int(content.get("most_wrong", -1))
+            if not 0 <= run <= len(correct):
+                raise ValueError(f"{run} of {len(correct)} images ran")
         except (KeyError, TypeError, ValueError) as problem:
             raise FileFormatError(str(self.path), [f"line {number}: {problem}; move the file away"]) from problem
-        self._keep(key, choice, correct)
+        self._keep(key, choice, Answers(correct, run), wrong)
 
 
 def _packed(right: NDArray[np.bool_]) -> str:

@@ -9,6 +9,7 @@ from agent.refine import fitted, refine
 from agent.searchers import SEARCHERS
 from agent.searchers.protocol import Silent, Stop
 from envs.accuracy.archive import Archive, Measurement
+from envs.accuracy.early_stop import Answers
 from envs.problem import Problem
 from plan.budget import Budget
 from plan.errors import InfeasibleError
@@ -33,6 +34,13 @@ class FakeMeasure:
         plan = self.problem.space.choice(schemes)
         points = self.steepness * 25.0 * float(self.problem.evaluate(plan[None]).error[0])
         return np.arange(images) >= round(points / 100.0 * images)
+
+    def correct_until(self, schemes: Sequence[Scheme], images: int, wrong: int) -> Answers:
+        """Meets the wrong images first, in batches of 10."""
+        correct = self.correct(schemes, images)
+        run = next((seen for seen in range(0, images, 10) if (~correct[:seen]).sum() > wrong), images)
+        correct[run:] = True
+        return Answers(correct, run)
 
 
 @dataclass
@@ -74,6 +82,23 @@ def test_measurements_gather_at_the_limit(chain: Problem, candidates: Choices) -
     assert [entry.objective for entry in watcher.better] == sorted((e.objective for e in watcher.better), reverse=True)
     assert watcher.better[-1].key == best.key
     assert problem.calibration.points(best.error) == pytest.approx(best.drop_points, abs=0.4)
+
+
+def test_hopeless_plans_stop_early_and_count_as_losing_at_least_so_much(chain: Problem, candidates: Choices) -> None:
+    """The proxy is ten times too hopeful, so that the first plans lose far more than the limit."""
+    limits, archive = Budget(drop_points=1.0), Archive(chain, FakeMeasure(chain, steepness=20.0))
+    refine(chain, archive, candidates, limits, measuring=Measuring(IMAGES, 12), observer=Silent())
+    stopped = [entry for entry in archive.measurements if entry.stopped]
+    assert stopped
+    truth = Archive(chain, FakeMeasure(chain, steepness=20.0))
+    for entry in archive.measurements:
+        full = truth.evaluate(entry.choice, IMAGES)
+        assert limits.satisfied_by(full.cost) == limits.satisfied_by(entry.cost)
+        assert entry.drop_points <= full.drop_points
+    assert archive.images_saved == sum(IMAGES - entry.images_run for entry in stopped)
+    best = archive.best(limits, IMAGES)
+    assert best is not None
+    assert best.drop_points >= 0.5
 
 
 def test_more_evaluations_are_never_worse_and_repeat(chain: Problem, candidates: Choices) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from envs.accuracy.archive import Archive
+from envs.accuracy.early_stop import Answers
 from envs.problem import Problem
 from plan.budget import Budget
 from plan.errors import FileFormatError, MismatchError, UnwritableError
@@ -30,6 +31,13 @@ class CountingMeasure:
         right = np.ones(images, dtype=bool)
         right[:lost] = False
         return right
+
+    def correct_until(self, schemes: Sequence[Scheme], images: int, wrong: int) -> Answers:
+        """Runs the images one by one, the wrong ones first."""
+        right = self.correct(schemes, images)
+        lost = int((~right).sum())
+        run = wrong + 1 if lost > wrong else images
+        return Answers(right | (np.arange(images) >= run), run)
 
 
 def plan(problem: Problem, *changes: tuple[int, tuple[int, int, int, int]]) -> np.ndarray:
@@ -101,6 +109,44 @@ def test_frontier(toy: Problem) -> None:
     found = [(entry.drop_points, round(entry.objective * 1.11, 3)) for entry in archive.frontier()]
     assert found == [(0.0, 1.11), (5.0, 0.61), (10.0, 0.36)]
     assert Archive(toy, CountingMeasure()).frontier() == ()
+
+
+def test_a_hopeless_plan_stops_and_is_no_candidate(toy: Problem) -> None:
+    measure = CountingMeasure()
+    archive = Archive(toy, measure)
+    kept = archive.evaluate(plan(toy, (0, NARROW)), IMAGES, hopeless_points=5.0)
+    stopped = archive.evaluate(plan(toy, (0, BOTH), (1, BOTH)), IMAGES, hopeless_points=5.0)
+    assert (kept.stopped, kept.drop_points, kept.images_run) == (False, 5.0, IMAGES)
+    assert (stopped.stopped, stopped.drop_points, stopped.images_run) == (True, 10.0, 2)
+    assert archive.images_saved == IMAGES - 2
+    assert archive.complete() == (kept,) == archive.frontier()
+    assert archive.on(IMAGES) == (kept, stopped)
+    assert archive.best(Budget(drop_points=15.0)) is kept
+
+
+def test_a_stopped_plan_is_measured_in_full_when_asked(toy: Problem, file: Path) -> None:
+    """And a continued run hears the same answers to the same questions, in the same order."""
+    measure, both = CountingMeasure(), plan(toy, (0, BOTH), (1, BOTH))
+    archive = Archive(toy, measure, file)
+    stopped = archive.evaluate(both, IMAGES, hopeless_points=5.0)
+    assert archive.evaluate(both, IMAGES, hopeless_points=5.0) is stopped
+    full = archive.evaluate(both, IMAGES)
+    assert (full.stopped, full.drop_points, measure.calls, len(archive)) == (False, 20.0, 2, 1)
+    again = Archive(toy, CountingMeasure(), file)
+    replayed = again.evaluate(both, IMAGES, hopeless_points=5.0)
+    assert (replayed.images_run, replayed.cost) == (stopped.images_run, stopped.cost)
+    assert again.evaluate(both, IMAGES).cost == full.cost
+    assert again.measurements[0].drop_points == 20.0
+    assert again.images_saved == archive.images_saved == IMAGES - 2
+    assert again.evaluate(both, IMAGES, hopeless_points=50.0).drop_points == 20.0
+
+
+def test_an_impossible_number_of_images_is_refused(toy: Problem, file: Path) -> None:
+    archive = Archive(toy, CountingMeasure(), file)
+    archive.evaluate(plan(toy, (0, BOTH), (1, BOTH)), IMAGES, hopeless_points=5.0)
+    file.write_text(file.read_text().replace('"run": 2', '"run": 200'))
+    with pytest.raises(FileFormatError, match="200 of 20 images ran"):
+        Archive(toy, CountingMeasure(), file)
 
 
 def test_restored_archive_is_the_same(toy: Problem, file: Path) -> None:

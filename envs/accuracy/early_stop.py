@@ -1,0 +1,35 @@
+"""When a measured evaluation may stop: as soon as a limit is out of reach, were all remaining images right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Which images a plan answers right, bool (images,), those that did not run among the right ones; how many ran."""
+
+    correct: NDArray[np.bool_]
+    run: int
+
+    @property
+    def stopped(self) -> bool:
+        """Whether images are left that did not run."""
+        return self.run < len(self.correct)
+
+
+def most_wrong(dense: NDArray[np.bool_], limit_points: float) -> int:
+    """Returns how many images a plan may answer wrong and still keep a limit on its drop.
+
+    Exactly where `drop_points(dense, plan) <= limit_points` ends: -1 where even a plan without errors breaks the limit.
+
+    Args:
+        dense: bool (images,), whether the network as given is right.
+        limit_points: accuracy points that may be lost.
+    """
+    wrong = np.arange(len(dense) + 1)
+    drops = 100.0 * (int(dense.sum()) - (len(dense) - wrong)) / len(dense)
+    return int((drops <= limit_points).sum()) - 1

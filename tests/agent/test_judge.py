@@ -1,0 +1,86 @@
+"""Who gets which images right: hard images first, and no answer changed by that or by stopping early."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.build import Assembly, Terms, open_subject, prepare
+from agent.judge import Judge, StoredMeasure, ValidationMeasure
+from agent.plan_sources import Sources
+from compress.measure import Measurer
+from envs.accuracy.archive import Archive
+from experiments.mixed_plans import mixed_plans
+from hwmodels.loader import load
+from tests.agent.bench import write_inputs
+from tests.agent.conftest import chain_errors
+
+IMAGES = 60
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Assembly, Measurer]:
+    folder = tmp_path_factory.mktemp("judge")
+    write_inputs(folder)
+    net, data = f"{folder / 'net.py'}:build", str(folder / "data.npz")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ESPALIER_CACHE", str(folder / "cache"))
+        patch.setattr("compress.measure.LARGEST_BATCH", 8)
+        subject = open_subject(net, "none", data)
+        terms = Terms(Sources(net, "none", data, "eyeriss"), 8)
+        return prepare(subject, load("eyeriss"), terms, lambda phase, done, total: None)
+
+
+def test_answers_stand_where_the_images_do(opened: tuple[Assembly, Measurer]) -> None:
+    assembly, measurer = opened
+    images = assembly.subject.dataset.splits.validation.first(IMAGES)
+    judge, schemes = Judge(assembly.subject, measurer), assembly.space.schemes(assembly.space.baseline)
+    tensor = assembly.subject.tensor(images)
+    assert images.labels is not None
+    assert np.array_equal(judge.right(schemes, images), measurer.correct(schemes, tensor, images.labels))
+    assert np.array_equal(judge.right_as_given(images), measurer.dense_correct(tensor, images.labels))
+
+
+def test_stopping_says_what_a_full_look_says(opened: tuple[Assembly, Measurer]) -> None:
+    assembly, measurer = opened
+    images, judge = assembly.subject.dataset.splits.validation.first(IMAGES), Judge(assembly.subject, measurer)
+    stops = 0
+    for choice in mixed_plans(assembly.space, np.random.default_rng(0), 6):
+        schemes = assembly.space.schemes(choice)
+        full = judge.right(schemes, images)
+        for wrong in (0, 5, 20, IMAGES):
+            found = judge.right_until(schemes, images, wrong)
+            assert ((~found.correct).sum() > wrong) == ((~full).sum() > wrong)
+            assert (found.correct | ~full).sum() >= full.sum()
+            assert not (~found.correct & full).any()
+            assert found.stopped or np.array_equal(found.correct, full)
+            stops += found.stopped
+    assert stops > 0
+
+
+def test_a_bad_plan_shows_itself_sooner_than_in_the_order_of_the_data(
+    opened: tuple[Assembly, Measurer],
+) -> None:
+    assembly, measurer = opened
+    images, judge = assembly.subject.dataset.splits.validation.first(IMAGES), Judge(assembly.subject, measurer)
+    baseline = assembly.space.schemes(assembly.space.baseline)
+    full = judge.right(baseline, images)
+    limit = int((~full).sum()) // 2
+    in_order = int(np.flatnonzero(np.cumsum(~full) > limit)[0]) + 1
+    assert judge.right_until(baseline, images, limit).run <= -(-in_order // 8) * 8
+
+
+def test_a_continued_run_hears_the_same(opened: tuple[Assembly, Measurer], tmp_path: Path) -> None:
+    assembly, measurer = opened
+    problem = assembly.problem(chain_errors(assembly.space))
+    measure = ValidationMeasure(Judge(assembly.subject, measurer), assembly.subject.dataset.splits.validation)
+    choice = mixed_plans(assembly.space, np.random.default_rng(1), 1)[0]
+    answers = []
+    for _ in range(2):
+        store = Archive(problem, measure, tmp_path / "store.jsonl")
+        archive = Archive(problem, StoredMeasure(store))
+        stopped = archive.evaluate(choice, IMAGES, hopeless_points=-50.0)
+        full = archive.evaluate(choice, IMAGES)
+        answers.append((stopped.images_run, stopped.drop_points, full.drop_points, archive.images_saved))
+    assert answers[0] == answers[1]
+    assert answers[0][0] < IMAGES
