@@ -21,6 +21,7 @@ OBJECTIVES = ("energy", "latency", "edp", "size")
 METHODS = ("composite", "random", "greedy", "ilp", "nsga2", "tpe", "amc", "haq", "rules")
 ALGORITHMS = ("composite", "ppo", "ddpg", "td3", "sac")
 REPAIRS = ("standard", "sequential")
+PROXIES = ("second-order", "uncorrected", "one-layer", "relative-error", "weight-error")
 NO_EFFECT = ("out", "resume", "dry_run", "quiet", "json")
 """Settings that do not change what is found; plan.json leaves them out."""
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -127,6 +128,13 @@ class Settings:
             "standard, or sequential: refit every layer to the inputs that the plan gives it, more accurate, several "
             "times slower to measure",
             read=_one_of(REPAIRS),
+        ),
+    )
+    proxy: str = field(
+        default=PROXIES[0],
+        metadata=_flag(
+            "what predicts a plan's error: " + ", ".join(PROXIES) + "; all but the first are for comparison",
+            read=_one_of(PROXIES),
         ),
     )
     baseline_bits: int = field(

@@ -107,7 +107,7 @@ class Pipeline:
         terms = Terms(sources, settings.baseline_bits, settings.restrictions, REPAIRS[settings.repair])
         assembly, measurer = prepare(subject, self.accelerator, terms, self._shown())
         self._phase("error table")
-        problem = assembly.problem(cached_table(assembly, measurer, self._shown()), settings.objective)
+        problem = assembly.problem(cached_table(assembly, measurer, settings.proxy, self._shown()), settings.objective)
         effort = effort_of(settings, assembly.network, subject.image_counts)
         return Campaign(settings, self.folder, self.display, assembly, Judge(subject, measurer), problem, effort)
 

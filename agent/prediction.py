@@ -5,46 +5,37 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from agent.build import Assembly, ProfileStatistics, Progress
+from agent.build import Assembly, Progress
+from agent.proxies import PROXIES
 from agent.source_hash import BEHIND_TABLES, source_sha256
 from compress.measure import Measurer
-from compress.one_layer import OneLayerLoss
 from envs.accuracy.calibration import Calibration
 from envs.accuracy.error_table import ErrorTable
-from envs.accuracy.sensitivity import build_error_table
 from networks.weights import cache_folder
 from plan.atomic import CACHE_ADVICE, replacing
 from plan.errors import EspalierError
 from plan.space import Choices
 
 
-def fresh_table(assembly: Assembly, measurer: Measurer, progress: Progress) -> ErrorTable:
-    """Returns the table of an assembly, computed here and now."""
-    statistics = ProfileStatistics(assembly.profile, assembly.space)
-    loss_increase = OneLayerLoss(measurer, assembly.calibration)
-    return build_error_table(
-        assembly.space, statistics, measurer.layer_error, loss_increase=loss_increase, progress=progress
-    )
-
-
-def cached_table(assembly: Assembly, measurer: Measurer, progress: Progress) -> ErrorTable:
-    """Returns the table of an assembly, from the cache when it is there."""
-    file = _cache_file(assembly)
+def cached_table(assembly: Assembly, measurer: Measurer, proxy: str, progress: Progress) -> ErrorTable:
+    """Returns the table that a proxy makes of an assembly, from the cache when it is there."""
+    file = _cache_file(assembly, proxy)
     if file.is_file():
         try:
             return ErrorTable.load(file)
         except EspalierError:
             file.unlink(missing_ok=True)  # cut short or of another version: made again
-    table = fresh_table(assembly, measurer, progress)
+    table = PROXIES[proxy](assembly, measurer, progress)
     with replacing(file, CACHE_ADVICE, parents=True) as partial:
         table.save(partial)
     return table
 
 
-def _cache_file(assembly: Assembly) -> Path:
+def _cache_file(assembly: Assembly, proxy: str) -> Path:
     space, digest = assembly.space, hashlib.sha256()
     for part in (
         source_sha256(BEHIND_TABLES),
+        proxy,
         assembly.subject.key,
         assembly.profile.calibration_sha256,
         str([str(method) for method in space.methods]),

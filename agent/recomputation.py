@@ -8,8 +8,9 @@ from agent.build import Assembly
 from agent.differences import Comparison, compare
 from agent.judge import Judge
 from agent.plan_sources import Sources
-from agent.prediction import fresh_table, predict
+from agent.prediction import predict
 from agent.progress import Display
+from agent.proxies import PROXIES
 from agent.rebuild import rebuild, shown
 from agent.record import Found, Measurement, Order, describe, network_of
 from agent.run_folder import versions
@@ -19,6 +20,7 @@ from hwmodels.accelerator import Accelerator
 from networks.images import Images
 from plan.budget import Budget
 from plan.document import Document
+from plan.errors import UnknownNameError
 from plan.space import Choices
 
 LIMITS = {
@@ -50,7 +52,7 @@ def recompute(document: Document, sources: Sources, accelerator: Accelerator, di
     display.phase("measure")
     plan = _measured(document, assembly, choice, measurer)
     display.phase("predict")
-    table = fresh_table(assembly, measurer, shown(display))
+    table = PROXIES[_proxy(document)](assembly, measurer, shown(display))
     predicted = predict(assembly, table, choice, _calibration(document))
     again = describe(
         replace(assembly, network=network_of(document, assembly.network)),
@@ -83,6 +85,18 @@ def _measured(document: Document, assembly: Assembly, choice: Choices, measurer:
     tested, seen = stated["test"] is not None, stated["validation"]
     validation = splits.validation if tested or seen is None else splits.validation.first(seen["images"])
     return Found(choice, 0.0, measured(validation), measured(splits.test) if tested else None)
+
+
+def _proxy(document: Document) -> str:
+    """Returns what predicted the plan's error; runs of old recorded none and had the default.
+
+    Raises:
+        UnknownNameError: a proxy that is not known.
+    """
+    name = str(document["made_by"]["config"].get("proxy", next(iter(PROXIES))))
+    if name not in PROXIES:
+        raise UnknownNameError(f"made_by.config.proxy '{name}' is unknown (known: {', '.join(PROXIES)}); undo the edit")
+    return name
 
 
 def _calibration(document: Document) -> Calibration:

@@ -95,7 +95,7 @@ def open_stage(settings: Settings) -> Stage:
     subject = open_subject(settings.net, settings.weights, settings.data)
     sources = Sources(settings.net, settings.weights, settings.data, settings.hw)
     assembly, measurer = prepare(subject, accelerator, Terms(sources, settings.baseline_bits), _silent)
-    table = cached_table(assembly, measurer, _silent)
+    table = cached_table(assembly, measurer, settings.proxy, _silent)
     return Stage(settings, assembly, measurer, table, effort_of(settings, assembly.network, subject.image_counts))
 
 

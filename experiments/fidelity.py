@@ -1,7 +1,7 @@
 """Command: how well proxies rank random mixed plans that no fit has seen.
 
 python -m experiments.fidelity --net NET --weights FILE --data DATA --hw eyeriss --out fidelity
-    [--plans 100] [--images N] [--seed 0] [--proxies "second order" ...]
+    [--plans 100] [--images N] [--seed 0] [--proxies second-order ...]
 
 Plans are measured on all images outside the calibration set, test images among them: a study, never a search. Every
 measurement is on disk before the next begins, and a second call goes on. The plans are drawn once, their predicted
@@ -31,6 +31,7 @@ from agent.judge import Judge
 from agent.plan_sources import Sources
 from agent.prediction import cached_table
 from agent.progress import Display, make_display
+from agent.proxies import PROXIES
 from compress.measure import Measurer
 from envs.accuracy.archive import Archive, Measurement
 from envs.accuracy.calibration import Calibration
@@ -40,7 +41,6 @@ from envs.accuracy.statistics import drop_points
 from envs.problem import Problem
 from experiments.fidelity_plot import draw_fidelity
 from experiments.mixed_plans import spread_plans
-from experiments.proxies import DEFAULT, PROXIES
 from hwmodels.loader import load as load_hardware
 from networks.images import Images
 from plan.assignment import FloatArray
@@ -237,7 +237,8 @@ def _study(subject: Subject, assembly: Assembly, measurer: Measurer, options: Na
         display.advance(done, total, phase)
 
     display.phase("error table")
-    table = cached_table(assembly, measurer, shown)
+    default = next(iter(PROXIES))
+    table = cached_table(assembly, measurer, default, shown)
     problem = assembly.problem(table)
     splits = subject.dataset.splits
     measure = _EveryImage(Judge(subject, measurer), (splits.validation, splits.test))
@@ -250,7 +251,7 @@ def _study(subject: Subject, assembly: Assembly, measurer: Measurer, options: Na
     display.phase("proxies", len(options.proxies))
     own = []
     for done, proxy in enumerate(options.proxies, start=1):
-        built = table if proxy == DEFAULT else PROXIES[proxy](assembly, measurer, shown)
+        built = cached_table(assembly, measurer, proxy, shown)
         own.append(row_of(assembly, proxy, built.error(assembly.space, choices), entries, ceiling))
         display.advance(done, len(options.proxies), proxy)
     drops = np.array([entry.drop_points for entry in entries])

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agent.proxies import PROXIES
 from envs.toy import toy_problem
 from experiments.fidelity import Row, band_error, main
 from experiments.mixed_plans import mixed_plans, spread_plans
-from experiments.proxies import PROXIES
 from plan.rows import read_rows
 from tests.compress.test_sensitivity import NET
 

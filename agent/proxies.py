@@ -1,26 +1,43 @@
-"""Error tables to compare: the default, what it is without measured losses, and two plain alternatives."""
+"""What predicts a plan's error: the default, parts of it alone, and the plain alternatives that it is compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from agent.build import Assembly, ProfileStatistics, Progress
-from agent.prediction import fresh_table
 from compress.measure import Measurer
+from compress.one_layer import OneLayerLoss
 from envs.accuracy.error_table import ErrorTable
+from envs.accuracy.one_layer_table import one_layer_table
 from envs.accuracy.saliency import LayerStatistics
 from envs.accuracy.sensitivity import build_error_table
 
-DEFAULT = "second order, measured losses"
 Builder = Callable[[Assembly, Measurer, Progress], ErrorTable]
 
 
 def _second_order(assembly: Assembly, measurer: Measurer, progress: Progress) -> ErrorTable:
-    """Returns the table as it is before measured losses correct it."""
+    """Returns second-order errors, their scale fixed by real repairs and by losses measured with one layer changed."""
+    return build_error_table(
+        assembly.space,
+        ProfileStatistics(assembly.profile, assembly.space),
+        measurer.layer_error,
+        loss_increase=OneLayerLoss(measurer, assembly.calibration),
+        progress=progress,
+    )
+
+
+def _one_layer(assembly: Assembly, measurer: Measurer, progress: Progress) -> ErrorTable:
+    """Returns losses measured with one layer changed, interpolated between a few densities and widths."""
+    losses = OneLayerLoss(measurer, assembly.calibration)
+    return one_layer_table(assembly.space, losses, lambda done, total: progress("losses", done, total))
+
+
+def _closed_forms(assembly: Assembly, measurer: Measurer, progress: Progress) -> ErrorTable:
+    """Returns second-order errors as they are before measured losses correct them."""
     statistics = ProfileStatistics(assembly.profile, assembly.space)
     return build_error_table(assembly.space, statistics, measurer.layer_error, progress=progress)
 
@@ -35,12 +52,14 @@ def _weight_error(assembly: Assembly, measurer: Measurer, progress: Progress) ->
     return build_error_table(assembly.space, _Relative(assembly, keep_moments=False), None, progress=progress)
 
 
-PROXIES: dict[str, Builder] = {
-    DEFAULT: fresh_table,
-    "second order": _second_order,
-    "relative output error": _output_error,
-    "relative weight error": _weight_error,
+PROXIES: Mapping[str, Builder] = {
+    "second-order": _second_order,
+    "uncorrected": _closed_forms,
+    "one-layer": _one_layer,
+    "relative-error": _output_error,
+    "weight-error": _weight_error,
 }
+"""What `--proxy` may name; the first is the default."""
 
 
 class _Relative(Sequence[LayerStatistics]):
