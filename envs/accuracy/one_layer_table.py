@@ -36,14 +36,18 @@ def one_layer_table(space: Space, losses: LossIncrease, tick: Callable[[int, int
     activation = np.zeros((space.n_layers, len(space.activation_bits)))
     for layer in range(space.n_layers):
         if space.deciders.reader[layer] == layer:
-            activation[layer] = _over_widths(
-                space.activation_bits,
-                space.activation_bits_legal[layer],
-                lambda width, at=layer: losses.activations(at, space.activation_bits[width]),
-            )
+            activation[layer] = _activations(space, layer, losses)
         weight[layer] = _weights(space, layer, losses)
         tick(layer + 1, space.n_layers)
     return ErrorTable(weight, activation)
+
+
+def _activations(space: Space, layer: int, losses: LossIncrease) -> FloatArray:
+    """Returns the losses of a layer's input tensor at all widths, (A,)."""
+    widths = space.activation_bits
+    return _over_widths(
+        widths, space.activation_bits_legal[layer], lambda width: losses.activations(layer, widths[width])
+    )
 
 
 def _weights(space: Space, layer: int, losses: LossIncrease) -> FloatArray:

@@ -16,7 +16,7 @@ class Losses:
     asked: list[tuple[int, str]] = field(default_factory=list)
 
     def weights(self, layer: int, scheme: Scheme) -> float:
-        self.asked.append((layer, scheme.granularity.kind))
+        self.asked.append((layer, scheme.method.granularity.kind))
         removed = 1.0 - scheme.density
         return 0.3 * removed**3 if removed else 4.0**-scheme.weight_bits
 
