@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from stable_baselines3 import DDPG
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.utils import polyak_update, update_learning_rate
 from torch import nn
 from torch.nn import functional
@@ -40,43 +41,60 @@ class ConditionedDDPG(DDPG):
     max_grad_norm: float = 1.0
 
     def train(self, gradient_steps: int, batch_size: int = 256) -> None:
-        """Takes gradient steps on replayed transitions: the critic, then the actor, then both targets."""
+        """Takes gradient steps on replayed transitions: critic, actor and, where the future counts, both targets."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.critic.optimizer)
         update_learning_rate(self.actor.optimizer, self.actor_learning_rate)
         losses = [self._step(batch_size) for _ in range(gradient_steps)]
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/critic_loss", float(np.mean([critic for critic, _ in losses])))
-        self.logger.record("train/actor_loss", float(np.mean([actor for _, actor in losses])))
+        moved = [actor for _, actor in losses if actor is not None]
+        if moved:
+            self.logger.record("train/actor_loss", float(np.mean(moved)))
 
-    def _step(self, batch_size: int) -> tuple[float, float]:
-        """Returns the losses of critic and actor on one batch."""
+    def _step(self, batch_size: int) -> tuple[float, float | None]:
+        """Returns the losses of critic and actor on one batch, None for an actor that does not move yet."""
         self._n_updates += 1
         if self.replay_buffer is None:
             raise RuntimeError("the model was not set up")
         data = self.replay_buffer.sample(batch_size)
-        with torch.no_grad():
-            following = self.conditioner(data.next_observations[:, : self.layout.features])
-            next_value = self.critic_target(following, self.actor_target(following))[0]
-            target = data.rewards + (1 - data.dones) * self.gamma * next_value
-        critic_loss = functional.smooth_l1_loss(self.critic(data.observations, data.actions)[0], target)
-        self._descend(critic_loss, self.critic, self.critic.optimizer)
-        actions = self.actor(data.observations)
-        actor_loss = self.anchor * self._distance(data.observations, actions)
-        actor_loss = actor_loss - self.critic.q1_forward(data.observations, actions).mean()
-        if self._n_updates > self.actor_starts:
-            self._descend(actor_loss, self.actor, self.actor.optimizer)
-        polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
-        polyak_update(self.actor.parameters(), self.actor_target.parameters(), self.tau)
-        return critic_loss.item(), actor_loss.item()
+        critic_loss = functional.smooth_l1_loss(self.critic(data.observations, data.actions)[0], self._target(data))
+        self._descend(critic_loss, self.critic.optimizer)
+        actor_loss = self._move_actor(data.observations) if self._n_updates > self.actor_starts else None
+        if self.gamma > 0.0:
+            polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
+            polyak_update(self.actor.parameters(), self.actor_target.parameters(), self.tau)
+        return critic_loss.item(), actor_loss
+
+    def _move_actor(self, observations: torch.Tensor) -> float:
+        """Takes a step of the actor and returns its loss."""
+        actions = self.actor(observations)
+        loss = self.anchor * self._distance(observations, actions)
+        loss = loss - self.critic.q1_forward(observations, actions).mean()
+        self._descend(loss, self.actor.optimizer)
+        return loss.item()
+
+    @torch.no_grad()
+    def _target(self, data: ReplayBufferSamples) -> torch.Tensor:
+        """Returns what the critic should say of replayed transitions, (B, 1).
+
+        Without a discount that is the reward alone, and nobody need be asked what comes next.
+        """
+        if self.gamma == 0.0:
+            return data.rewards
+        following = self.conditioner(data.next_observations[:, : self.layout.features])
+        next_value = self.critic_target(following, self.actor_target(following))[0]
+        return data.rewards + (1 - data.dones) * self.gamma * next_value
 
     def _distance(self, observations: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         """Returns the mean squared distance of actions from the hinted ones."""
         hinted = 2 * self.layout.values_of(observations) - 1
         return (actions - hinted).square().sum(dim=1).mean()
 
-    def _descend(self, loss: torch.Tensor, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), self.max_grad_norm)
+    def _descend(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """Takes one step of one network: a loss that runs through the other leaves that one's gradients empty."""
+        parameters: list[nn.Parameter] = optimizer.param_groups[0]["params"]
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+        torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
         optimizer.step()

@@ -15,6 +15,7 @@ from agent.hints import HintLayout
 from agent.hyperparameters import Hyperparameters
 from agent.interface import Interface
 from agent.policies import MethodPolicy, Start, ValuesPolicy
+from agent.replay import Replay
 
 FloatArray = NDArray[np.float32]
 
@@ -154,7 +155,8 @@ def _make_ddpg(interface: Interface, hyper: Hyperparameters, start: Start) -> Co
         batch_size=hyper.batch,
         tau=hyper.tau,
         gamma=hyper.values_gamma,
-        replay_buffer_kwargs={"handle_timeout_termination": False},
+        replay_buffer_class=Replay,
+        replay_buffer_kwargs={"handle_timeout_termination": False, "looks_ahead": hyper.values_gamma > 0},
         optimize_memory_usage=True,
         policy_kwargs={"hidden": [hyper.hidden, hyper.hidden], "start": start},
         device="cpu",

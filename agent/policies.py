@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from sb3_contrib.common.maskable.distributions import MaybeMasks
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.policies import ContinuousCritic
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
@@ -22,6 +23,7 @@ from torch import nn
 
 from agent.hints import HintLayout
 
+MASKED_LOGIT = -1e8
 EDGE = 0.98
 """Hinted values are kept this far inside (-1, 1), so that the squashed output can still move away from them."""
 
@@ -42,6 +44,11 @@ class Start:
     def optimizer(self) -> type[torch.optim.Optimizer]:
         """The class of the optimisers."""
         return torch.optim.Adam if self.trains else Idle
+
+    @property
+    def optimizer_settings(self) -> dict[str, Any]:
+        """What the optimisers are made with: one fused kernel a step instead of a dozen small ones per parameter."""
+        return {"fused": True} if self.trains else {}
 
 
 class Idle(torch.optim.Optimizer):
@@ -81,7 +88,14 @@ class MethodPolicy(MaskableActorCriticPolicy):
     ) -> None:
         self.hidden = hidden
         self.start = start
-        super().__init__(observation_space, action_space, lr_schedule, net_arch=hidden, optimizer_class=start.optimizer)
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch=hidden,
+            optimizer_class=start.optimizer,
+            optimizer_kwargs=start.optimizer_settings,
+        )
 
     def _build_mlp_extractor(self) -> None:
         self.mlp_extractor = HintedExtractor(self.features_dim, self.hidden, self.start.layout, self.device)
@@ -92,6 +106,34 @@ class MethodPolicy(MaskableActorCriticPolicy):
             weight = torch.zeros(self.action_net.out_features, self.action_net.in_features)
             weight[:, -self.start.layout.methods :] = -self.start.sharpness * torch.eye(self.start.layout.methods)
             self.action_net.load_state_dict({"weight": weight, "bias": torch.zeros(len(weight))})
+
+    def forward(
+        self, obs: torch.Tensor, deterministic: bool = False, action_masks: MaybeMasks = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns methods (B,), values of the observations (B, 1) and the methods' log probabilities (B,)."""
+        log_p, values = self._judge(obs, action_masks)
+        drawn = log_p.argmax(dim=1) if deterministic else torch.multinomial(log_p.exp(), 1)[:, 0]
+        return drawn, values, log_p.gather(1, drawn[:, None])[:, 0]
+
+    def evaluate_actions(
+        self, obs: torch.Tensor, actions: torch.Tensor, action_masks: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Returns values (B, 1), log probabilities (B,) of methods (B,), and entropies (B,)."""
+        log_p, values = self._judge(obs, action_masks)
+        entropy = -(log_p.exp() * log_p).sum(dim=1)
+        return values, log_p.gather(1, actions[:, None])[:, 0], entropy
+
+    def _judge(self, obs: torch.Tensor, masks: MaybeMasks) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns log probabilities of all methods (B, M), about -1e8 where masked, and values (B, 1).
+
+        What `MaskableCategorical` computes, without its objects: they took a tenth of the time of training.
+        """
+        latent_pi, latent_vf = self.mlp_extractor(obs)
+        logits = self.action_net(latent_pi)
+        if masks is not None:
+            legal = torch.as_tensor(masks).to(torch.bool).reshape(logits.shape)
+            logits = logits.masked_fill(~legal, MASKED_LOGIT)
+        return torch.log_softmax(logits, dim=1), self.value_net(latent_vf)
 
 
 class ValuesActor(Actor):
@@ -183,6 +225,7 @@ class ValuesPolicy(TD3Policy):
             net_arch=hidden,
             n_critics=n_critics,
             optimizer_class=start.optimizer,
+            optimizer_kwargs=start.optimizer_settings,
         )
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> ValuesActor:
