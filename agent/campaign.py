@@ -82,6 +82,7 @@ class Campaign:
     Attributes:
         problem: with the calibration fitted so far.
         spent: measured evaluations of the search, without the finalists' and the held-out plans'.
+        alone: whether the searcher saw measured accuracy alone.
     """
 
     settings: Settings
@@ -93,6 +94,7 @@ class Campaign:
     effort: Effort
     archive: WatchedArchive = field(init=False)
     spent: int = 0
+    alone: bool = False
     fidelity: dict[str, Any] | None = None
     _best: str = ""
     _baselines: dict[int, Right] = field(default_factory=dict)
@@ -182,6 +184,7 @@ class Campaign:
 
     def explore(self, searcher: MeasuringSearcher, deadline: float | None) -> None:
         """Lets a searcher spend all evaluations by itself, on measured accuracy alone."""
+        self.alone = True
         self.archive.evaluate(self.problem.space.start, self.effort.search_images)
         measuring = Measuring(self.effort.search_images, self.effort.evaluations, deadline)
         searcher.measure(
@@ -213,9 +216,8 @@ class Campaign:
         Raises:
             InfeasibleError: none does.
         """
-        final = Round(
-            self.settings.limits, self.effort.search_images, len(self.splits.validation), self.effort.finalists
-        )
+        images = self.effort.search_images, len(self.splits.validation)
+        final = Round(self.settings.limits, *images, self.effort.finalists, closes=not self.alone)
         return choose(self.problem, self.archive, final, self.display.advance)
 
     def rank(self) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from agent.hints import HintLayout
+from agent.policies import ValuesActor, ValuesCritic
 
 Conditioner = Callable[[torch.Tensor], torch.Tensor]
 """Turns observations (B, F) into conditioned ones (B, F + M) by drawing a method for each from the current policy."""
@@ -33,6 +34,8 @@ class ConditionedDDPG(DDPG):
         max_grad_norm: gradients of either network are clipped to this norm.
     """
 
+    actor: ValuesActor
+    critic: ValuesCritic
     conditioner: Conditioner
     layout: HintLayout
     anchor: float = 0.0
@@ -58,19 +61,21 @@ class ConditionedDDPG(DDPG):
         if self.replay_buffer is None:
             raise RuntimeError("the model was not set up")
         data = self.replay_buffer.sample(batch_size)
-        critic_loss = functional.smooth_l1_loss(self.critic(data.observations, data.actions)[0], self._target(data))
+        hinted = self.layout.actions_of(data.observations)
+        judged = self.critic.judge(data.observations, hinted, data.actions)[0]
+        critic_loss = functional.smooth_l1_loss(judged, self._target(data))
         self._descend(critic_loss, self.critic.optimizer)
-        actor_loss = self._move_actor(data.observations) if self._n_updates > self.actor_starts else None
+        actor_loss = self._move_actor(data.observations, hinted) if self._n_updates > self.actor_starts else None
         if self.gamma > 0.0:
             polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
             polyak_update(self.actor.parameters(), self.actor_target.parameters(), self.tau)
         return critic_loss.item(), actor_loss
 
-    def _move_actor(self, observations: torch.Tensor) -> float:
-        """Takes a step of the actor and returns its loss."""
-        actions = self.actor(observations)
-        loss = self.anchor * self._distance(observations, actions)
-        loss = loss - self.critic.q1_forward(observations, actions).mean()
+    def _move_actor(self, observations: torch.Tensor, hinted: torch.Tensor) -> float:
+        """Takes a step of the actor, held near the hinted actions (B, 3), and returns its loss."""
+        actions = self.actor.act(observations, hinted)
+        loss = self.anchor * (actions - hinted).square().sum(dim=1).mean()
+        loss = loss - self.critic.judge(observations, hinted, actions)[0].mean()
         self._descend(loss, self.actor.optimizer)
         return loss.item()
 
@@ -80,16 +85,12 @@ class ConditionedDDPG(DDPG):
 
         Without a discount that is the reward alone, and nobody need be asked what comes next.
         """
+        rewards: torch.Tensor = data.rewards
         if self.gamma == 0.0:
-            return data.rewards
+            return rewards
         following = self.conditioner(data.next_observations[:, : self.layout.features])
-        next_value = self.critic_target(following, self.actor_target(following))[0]
-        return data.rewards + (1 - data.dones) * self.gamma * next_value
-
-    def _distance(self, observations: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        """Returns the mean squared distance of actions from the hinted ones."""
-        hinted = 2 * self.layout.values_of(observations) - 1
-        return (actions - hinted).square().sum(dim=1).mean()
+        next_value: torch.Tensor = self.critic_target(following, self.actor_target(following))[0]
+        return rewards + (1 - data.dones) * self.gamma * next_value
 
     def _descend(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
         """Takes one step of one network: a loss that runs through the other leaves that one's gradients empty."""

@@ -2,7 +2,8 @@
 
 The best of many plans on a part of the images owes some of its rank to luck. So a plan's drop on all images is
 estimated first: what was measured counts for the images measured, the fitted proxy for the rest, and what earlier
-finalists showed corrects both. The cheapest plan that is expected to keep the limit is measured next.
+finalists showed corrects both. The cheapest plan that is expected to keep the limit is measured next. Half of the
+measurements are kept for plans landed between finalists that kept the limit and others that did not (`agent.closing`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from agent.closing import close_in
 from agent.limits import infeasible
 from envs.accuracy.archive import Archive, Measurement
 from envs.problem import Problem
@@ -24,12 +26,25 @@ LUCK_PRIOR = 1.0
 
 @dataclass(frozen=True)
 class Round:
-    """Limits, the images that the search measured on and all of them, and how many finalists may be measured."""
+    """What the final choice is made by.
+
+    Attributes:
+        limits: that the answer must keep.
+        search_images, all_images: images that the search measured on, and all of them.
+        attempts: plans that may be measured on all images.
+        closes: whether some of them are landed for the purpose; not where a searcher is to see no predictions.
+    """
 
     limits: Budget
     search_images: int
     all_images: int
     attempts: int
+    closes: bool = True
+
+    @property
+    def reserved(self) -> int:
+        """Attempts kept for plans that are landed on the limit."""
+        return self.attempts // 2 if self.closes and self.all_images > self.search_images else 0
 
 
 def choose(problem: Problem, archive: Archive, final: Round, tick: Callable[[int], None]) -> Measurement:
@@ -48,7 +63,7 @@ def choose(problem: Problem, archive: Archive, final: Round, tick: Callable[[int
     entries = [entry for entry in archive.on(final.search_images) if costs_only.satisfied_by(entry.cost)]
     estimated = _estimates(problem, entries, final)
     best, found = None, dict[int, Measurement]()
-    for attempt in range(min(final.attempts, len(entries))):
+    for attempt in range(min(final.attempts - final.reserved, len(entries))):
         following = _next(entries, estimated + _luck(estimated, found), found, final.limits, best)
         if following is None:
             break
@@ -57,6 +72,15 @@ def choose(problem: Problem, archive: Archive, final: Round, tick: Callable[[int
         if kept and (best is None or found[following].objective < best.objective):
             best = found[following]
         tick(attempt + 1)
+    if final.reserved:
+        best = close_in(
+            problem,
+            archive,
+            final.limits,
+            images=final.all_images,
+            attempts=final.attempts - len(found),
+            tick=lambda done: tick(len(found) + done),
+        )
     return best or _unchanged(problem, archive, final)
 
 

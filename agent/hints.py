@@ -44,3 +44,7 @@ class HintLayout:
         """
         table = conditioned[:, self.values : self.values + 3 * self.methods].reshape(-1, self.methods, 3)
         return torch.bmm(conditioned[:, None, self.features :], table).squeeze(1)
+
+    def actions_of(self, conditioned: torch.Tensor) -> torch.Tensor:
+        """Returns the hinted values as actions in [-1, 1], (B, 3)."""
+        return 2 * self.values_of(conditioned) - 1

@@ -161,10 +161,13 @@ class ValuesActor(Actor):
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         """Returns the values (B, 3) for conditioned observations (B, F + M)."""
+        return self.act(obs, self.start.layout.actions_of(obs))
+
+    def act(self, obs: torch.Tensor, hinted: torch.Tensor) -> torch.Tensor:
+        """Returns the values (B, 3) for conditioned observations (B, F + M) and their hinted actions (B, 3)."""
         if not self.start.warm:
             return torch.tanh(self.mu[:-1](obs))
-        hinted = (2 * self.start.layout.values_of(obs) - 1).clamp(-EDGE, EDGE)
-        return torch.tanh(torch.atanh(hinted) + self.mu[:-1](obs))
+        return torch.tanh(torch.atanh(hinted.clamp(-EDGE, EDGE)) + self.mu[:-1](obs))
 
 
 class ValuesCritic(ContinuousCritic):
@@ -193,7 +196,11 @@ class ValuesCritic(ContinuousCritic):
 
     def forward(self, obs: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Returns one estimate (B, 1) per critic network."""
-        offset = actions - (2 * self.start.layout.values_of(obs) - 1)
+        return self.judge(obs, self.start.layout.actions_of(obs), actions)
+
+    def judge(self, obs: torch.Tensor, hinted: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Returns the estimates for observations whose hinted actions (B, 3) are known."""
+        offset = actions - hinted
         joined = torch.cat([obs, offset, offset.square(), actions], dim=1)
         return tuple(network(joined) for network in self.q_networks)
 

@@ -14,6 +14,7 @@ LARGEST_MOMENT = 4608
 BLOCK_COLUMNS = 2304
 FLOPS_PER_LAYER = 1e10
 MOST_SAMPLES = 32768
+SAMPLES_PER_COLUMN = 4
 VALUES_PER_LAYER = 2e7
 
 FloatArray = NDArray[np.float32]
@@ -22,7 +23,7 @@ FloatArray = NDArray[np.float32]
 def samples_wanted(columns: int, groups: int) -> int:
     """Returns how many input vectors of that length are enough and affordable: at least four per column."""
     affordable = int(min(FLOPS_PER_LAYER / (2 * columns), VALUES_PER_LAYER) / (groups * columns))
-    return max(4 * columns, min(MOST_SAMPLES, affordable))
+    return max(SAMPLES_PER_COLUMN * columns, min(MOST_SAMPLES, affordable))
 
 
 def column_blocks(columns: int, unit: int) -> list[slice]:
@@ -78,6 +79,30 @@ def _window_index(module: nn.Conv2d, height: int, width: int, wanted: int, gener
     return top[:, None] + offsets.reshape(1, -1)
 
 
+def shrunk(moment: Tensor, mean: Tensor, samples: int) -> Tensor:
+    """Returns second moments (G, D, D) whose covariances are shrunk towards zero, variances and means left alone.
+
+    The share taken from every covariance, estimated per group, is the sampling variance of all of them over the sum of
+    their squares, at most 1: Schaefer and Strimmer 2005 ("A shrinkage approach to large-scale covariance matrix
+    estimation"), target D, with the variance (c_ii c_jj + c_ij^2) / n that normal inputs give.
+
+    Args:
+        moment: (G, D, D), E[x x^T].
+        mean: (G, D), E[x].
+        samples: how many input vectors were averaged.
+    """
+    outer = mean[:, :, None] * mean[:, None, :]
+    covariance = moment - outer
+    variance = covariance.diagonal(dim1=1, dim2=2)
+    own, squares = variance.square().sum(1), covariance.square().sum((1, 2))
+    between = (squares - own).clamp_min(torch.finfo(moment.dtype).tiny)
+    noise = (variance.sum(1).square() - own + between) / samples
+    share = (noise / between).clamp(0.0, 1.0)
+    kept = covariance * (1.0 - share)[:, None, None]
+    kept.diagonal(dim1=1, dim2=2).copy_(variance)
+    return kept + outer
+
+
 class MomentSum:
     """Running sums of x x^T and x over the calibration images of one layer."""
 
@@ -107,8 +132,17 @@ class MomentSum:
         self.count += vectors.shape[1]
 
     def moments(self) -> FloatArray | tuple[FloatArray, ...]:
-        """Returns E[x x^T] as (G, D, D), or a tuple of such blocks where D is above 4,608."""
-        arrays = tuple((square / self.count).numpy() for square in self.squares)
+        """Returns E[x x^T] as (G, D, D), or a tuple of such blocks where D is above 4,608.
+
+        Where the images gave fewer than four samples a column, the covariance is shrunk (`shrunk`): 100 samples of
+        1,280 inputs would call any change of the weights free that leaves those 100 outputs alone.
+        """
+        found = [square / self.count for square in self.squares]
+        if self.count < SAMPLES_PER_COLUMN * self.columns:
+            mean = torch.from_numpy(self.mean())
+            parts = zip(found, self.blocks, strict=True)
+            found = [shrunk(square, mean[:, block], self.count) for square, block in parts]
+        arrays = tuple(square.numpy() for square in found)
         return arrays[0] if len(arrays) == 1 else arrays
 
     def mean(self) -> FloatArray:

@@ -21,7 +21,7 @@ from agent.run_folder import short_name
 from experiments.arena_page import table_of, write_page
 from experiments.cells import RESULT, Cell, Point, open_stage, read_cell, run_cell
 from experiments.contestants import Contestant, contestants
-from experiments.standings import Standing, standing
+from experiments.standings import Standing, standing, union_hypervolumes
 from plan.atomic import write_atomically
 from plan.errors import InvalidValueError
 
@@ -133,7 +133,8 @@ def _write(bouts: Sequence[Bout], out: Path, options: argparse.Namespace) -> Non
     groups: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.net, cell.contestant, cell.mode), []).append(cell)
-    standings = [standing(own, DROPS) for own in groups.values()]
+    unions = union_hypervolumes(cells)
+    standings = [standing(own, DROPS, unions[own[0].net]) for own in groups.values()]
     out.mkdir(parents=True, exist_ok=True)
     _write_csv(out / "evaluations.csv", ("net", "contestant", "mode", "seed", *Point.__annotations__), _points(cells))
     _write_csv(out / "standings.csv", STANDING_COLUMNS, (_row(found) for found in standings))
@@ -153,6 +154,8 @@ STANDING_COLUMNS = (
     "test_drop_points",
     "hypervolume",
     "hypervolume_half_width",
+    "share_of_union",
+    "share_of_union_half_width",
     "evaluations",
     "processor_seconds",
 )
@@ -163,8 +166,9 @@ def _row(found: Standing) -> list[object]:
     for value in (*found.saved.values(), found.final_saved):
         row += ["", ""] if value is None else [value.mean, value.half_width]
     drop = "" if found.test_drop is None else found.test_drop.mean
-    volume = found.hypervolume
-    return [*row, drop, volume.mean, volume.half_width, found.evaluations, found.seconds.mean]
+    volume, share = found.hypervolume, found.union_share
+    row += [drop, volume.mean, volume.half_width, share.mean, share.half_width]
+    return [*row, found.evaluations, found.seconds.mean]
 
 
 def _points(cells: Sequence[Cell]) -> Iterable[Sequence[object]]:

@@ -19,7 +19,8 @@ def table_of(standings: Sequence[Standing], missing: Sequence[str], objective: s
     lines = [
         f"{objective.capitalize()} saved in percent against the dense network at 8 bits, {evaluations} measured "
         "evaluations a cell; mean over seeds ± 95 % interval (Student's t). A dash: some seed has no plan within the "
-        "limit. Mode A: measured accuracy alone, as published; B: the same predictions, warm start and refinement.",
+        "limit. Mode A: measured accuracy alone, as published; B: the same predictions, warm start and refinement. "
+        "Hypervolume: of the frontier that one run measured, and in percent of all runs' on the network together.",
         "",
     ]
     for net in dict.fromkeys(found.net for found in standings):
@@ -32,7 +33,7 @@ def table_of(standings: Sequence[Standing], missing: Sequence[str], objective: s
 def _net_table(net: str, own: Sequence[Standing]) -> list[str]:
     drops = list(own[0].saved)
     headings = [f"{net}: contestant", "mode", "seeds", *(f"≤ {drop:g} points" for drop in drops)]
-    headings += ["final plan", "its test drop", "hypervolume", "seconds"]
+    headings += ["final plan", "its test drop", "hypervolume", "of the union", "seconds"]
     ranked = sorted(own, key=lambda found: -found.final_saved.mean if found.final_saved else 1.0)
     rows = [_cells(found) for found in ranked]
     return [_line(headings), _line(["---"] * len(headings)), *(_line(row) for row in rows), ""]
@@ -41,6 +42,7 @@ def _net_table(net: str, own: Sequence[Standing]) -> list[str]:
 def _cells(found: Standing) -> list[str]:
     saved = [_text(value, 100.0, 1) for value in found.saved.values()]
     figures = [_text(found.final_saved, 100.0, 1), _text(found.test_drop, 1.0, 2), found.hypervolume.text(1.0, 3)]
+    figures.append(found.union_share.text(100.0, 1))
     return [found.contestant, found.mode, str(found.seconds.seeds), *saved, *figures, found.seconds.text(1.0, 0)]
 
 

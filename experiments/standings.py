@@ -37,6 +37,7 @@ class Standing:
         saved: fraction of the objective saved by the best measured plan at each drop limit, None where no seed has one.
         final_saved, test_drop: of the final plan, chosen on all validation images.
         hypervolume: of the measured frontier.
+        union_share: that hypervolume against the one of all contestants' frontiers on the network together.
         evaluations, seconds: spent.
     """
 
@@ -47,6 +48,7 @@ class Standing:
     final_saved: Estimate | None
     test_drop: Estimate | None
     hypervolume: Estimate
+    union_share: Estimate
     evaluations: float
     seconds: Estimate
 
@@ -60,12 +62,25 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(float(found.mean()), width, len(found))
 
 
-def standing(cells: Sequence[Cell], drops: Sequence[float]) -> Standing:
+def union_hypervolumes(cells: Iterable[Cell]) -> dict[str, float]:
+    """Returns for every network the hypervolume of the frontier that all its cells have together."""
+    points: dict[str, list[Point]] = {}
+    for cell in cells:
+        points.setdefault(cell.net, []).extend(cell.points)
+    return {net: hypervolume(own) for net, own in points.items()}
+
+
+def standing(cells: Sequence[Cell], drops: Sequence[float], union: float) -> Standing:
     """Returns how a contestant stands on a network, from one cell per seed.
 
     A limit is only counted where every seed has a plan that keeps it: a mean over the lucky ones would mislead.
+
+    Args:
+        cells: of one contestant on one network.
+        drops: limits on the drop, points.
+        union: hypervolume of all contestants' frontiers on the network together (`union_hypervolumes`).
     """
-    first = cells[0]
+    first, volumes = cells[0], [hypervolume(cell.points) for cell in cells]
     final = [cell for cell in cells if cell.objective is not None]
     whole = len(final) == len(cells)
     return Standing(
@@ -75,7 +90,8 @@ def standing(cells: Sequence[Cell], drops: Sequence[float]) -> Standing:
         saved={drop: _saved(cells, drop) for drop in drops},
         final_saved=estimate([1.0 - float(cell.objective or 0.0) for cell in final]) if whole else None,
         test_drop=estimate([float(cell.test_drop or 0.0) for cell in final]) if whole else None,
-        hypervolume=estimate([hypervolume(cell.points) for cell in cells]),
+        hypervolume=estimate(volumes),
+        union_share=estimate([volume / union if union > 0 else 1.0 for volume in volumes]),
         evaluations=float(np.mean([len(cell.points) for cell in cells])),
         seconds=estimate([cell.seconds for cell in cells]),
     )

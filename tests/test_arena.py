@@ -10,7 +10,7 @@ import pytest
 from experiments.arena_page import BEGIN, END, table_of, write_page
 from experiments.cells import Cell, Point, read_cell
 from experiments.contestants import contestants
-from experiments.standings import best_objective, course, estimate, hypervolume, standing
+from experiments.standings import best_objective, course, estimate, hypervolume, standing, union_hypervolumes
 from plan.errors import FileFormatError
 from tests.agent.bench import Bench, write_inputs
 
@@ -41,9 +41,18 @@ def test_hypervolume_by_hand() -> None:
     assert hypervolume((point(1, -0.5, 0.0),)) == 1.0
 
 
+def test_the_share_of_the_union_by_hand() -> None:
+    """One covers 4 x 0.5, the other 2 x 0.75, of 5 x 1; together 4 x 0.5 and 2 x 0.25 more."""
+    one, other = cell(0, point(1, 1.0, 0.5), contestant="one"), cell(0, point(1, 3.0, 0.25), contestant="other")
+    union = union_hypervolumes([one, other])
+    assert union == pytest.approx({"net": 2.5 / 5})
+    assert standing([one], (1.0,), union["net"]).union_share.mean == pytest.approx(2.0 / 2.5)
+    assert standing([other], (1.0,), union["net"]).union_share.mean == pytest.approx(1.5 / 2.5)
+
+
 def test_a_limit_counts_only_where_every_seed_keeps_it() -> None:
     lucky, other = cell(0, point(1, 0.4, 0.5), point(2, 0.9, 0.4)), cell(1, point(1, 0.9, 0.6))
-    found = standing([lucky, other], (0.5, 1.0))
+    found = standing([lucky, other], (0.5, 1.0), 1.0)
     assert found.saved[0.5] is None
     saved = found.saved[1.0]
     assert saved is not None
@@ -63,7 +72,7 @@ def test_courses_are_means_from_where_every_seed_has_a_plan() -> None:
 
 def test_the_table_ranks_and_names_what_is_missing(tmp_path: Path) -> None:
     strong, weak = (cell(0, point(1, 0.4, value), contestant=name) for name, value in (("strong", 0.3), ("weak", 0.6)))
-    standings = [standing([weak], (1.0,)), standing([strong], (1.0,))]
+    standings = [standing([weak], (1.0,), 0.5), standing([strong], (1.0,), 0.5)]
     text = table_of(standings, ["net other-B seed 2"], "energy", 60)
     assert text.index("strong") < text.index("weak")
     assert "- net other-B seed 2" in text
