@@ -44,7 +44,7 @@ def searched(problem: Problem) -> Archive:
 def test_the_cheapest_plan_that_really_keeps_the_limit_is_found(chain: Problem) -> None:
     archive, limits = searched(chain), Budget(drop_points=1.0)
     tried: list[int] = []
-    best = choose(chain, archive, Round(limits, SEARCHED, ALL, 8), tried.append)
+    best = choose(chain, archive, Round(limits, SEARCHED, ALL, 8, closes=False), tried.append)
     assert best.images == ALL
     assert best.drop_points <= 1.0
     truth = Lucky(chain)
@@ -56,6 +56,17 @@ def test_the_cheapest_plan_that_really_keeps_the_limit_is_found(chain: Problem) 
     assert best.objective == cheapest
     assert tried == list(range(1, len(tried) + 1))
     assert len(tried) <= 8
+
+
+def test_landed_finalists_are_no_dearer_than_the_best_that_was_searched(chain: Problem) -> None:
+    limits, told = Budget(drop_points=1.0), list[int]()
+    before = choose(chain, searched(chain), Round(limits, SEARCHED, ALL, 8, closes=False), lambda done: None)
+    archive = searched(chain)
+    best = choose(chain, archive, Round(limits, SEARCHED, ALL, 8), told.append)
+    assert best.objective <= before.objective
+    assert best.drop_points <= 1.0
+    assert told == list(range(1, len(told) + 1))
+    assert len(archive.on(ALL)) == len(told) <= 8
 
 
 def test_a_limit_that_nothing_keeps_is_told(chain: Problem) -> None:
