@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from compress.quantize import ActivationRange, fake_quantised
+from networks.trace import TracedNetwork
 
 
 class FakeQuantiser(nn.Module):
@@ -43,3 +46,24 @@ class PlainQuantiser(nn.Module):
         lowest = -self.chosen.zero_point
         level = torch.clamp(torch.round(values * self.chosen.inverse), lowest, self.chosen.top + lowest)
         return level * self.chosen.scale
+
+
+def with_quantisers(traced: TracedNetwork) -> tuple[fx.GraphModule, dict[str, FakeQuantiser]]:
+    """Returns a copy of the network that rounds every stored tensor, and the quantisers by tensor name.
+
+    Everything that reads the tensor, residual adds included, reads the rounded values.
+    """
+    module = copy.deepcopy(traced.module).eval()
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    nodes = {node.name: node for node in module.graph.nodes}
+    quantisers: dict[str, FakeQuantiser] = {}
+    for i, (tensor, name) in enumerate(traced.tensor_nodes.items()):
+        quantisers[tensor] = FakeQuantiser()
+        target = f"quantiser_{i}"
+        module.add_submodule(target, quantisers[tensor])
+        with module.graph.inserting_after(nodes[name]):
+            rounding = module.graph.call_module(target, (nodes[name],))
+        nodes[name].replace_all_uses_with(rounding, delete_user_cb=lambda user, own=rounding: user is not own)
+    module.recompile()
+    return module, quantisers

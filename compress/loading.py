@@ -13,8 +13,8 @@ from safetensors import safe_open
 from torch import Tensor, fx, nn
 
 from compress.export import METADATA_KEY
+from compress.fake_quant import with_quantisers
 from compress.materialize import fit_attributes
-from compress.measure import with_quantisers
 from compress.quantize import ActivationRange
 from networks.trace import TracedNetwork, trace
 from plan.errors import FileFormatError, MismatchError, MissingFileError

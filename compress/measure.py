@@ -11,19 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from compress.apply import Compressed, LayerRecord
 from compress.cache import ByteCache
-from compress.fake_quant import FakeQuantiser
+from compress.fake_quant import FakeQuantiser, with_quantisers
 from compress.in_place import work_apart, work_in_place
 from compress.layer_store import LayerStore
 from compress.masks import ChannelMasks, KeptChannels
 from compress.modules import fast_layout, weight_layers
 from compress.problem import Problem
 from compress.profile import Profile
-from compress.recalibrate import Recalibration, followed_by_norm
+from compress.quantize import ActivationRange
+from compress.recalibrate import Recalibration, Statistics, followed_by_norm
 from compress.repair import DEFAULT_REPAIR, LayerRepair, RepairedLayer, RepairOptions, Request
+from compress.resume import Resumption
 from compress.sequential import PairedPass, Refit, can_refit
 from networks.trace import TracedNetwork
 from plan.errors import InvalidValueError
@@ -37,6 +39,7 @@ UNTOUCHED_BITS = 16
 CALIBRATION_IMAGES = 512
 WEIGHT_CACHE_BYTES = 384 << 20
 PROBLEM_CACHE_BYTES = 384 << 20
+ACTIVATION_CACHE_BYTES = 384 << 20
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class MeasureOptions:
     calibration_images: int = CALIBRATION_IMAGES
     weight_cache_bytes: int = WEIGHT_CACHE_BYTES
     problem_cache_bytes: int = PROBLEM_CACHE_BYTES
+    activation_cache_bytes: int = ACTIVATION_CACHE_BYTES
 
 
 DEFAULT_OPTIONS = MeasureOptions()
@@ -103,8 +107,15 @@ class Measurer:
         self.dense_weights = [layer.weight.detach().clone() for layer in self.layers]
         self.images = calibration_images[: options.calibration_images]
         self.recalibration = self._recalibration()
+        work = zip(traced.layer_nodes, traced.network.layers, strict=True)
+        self.resumption = Resumption(
+            self.module, {node: float(layer.macs) for node, layer in work}, options.activation_cache_bytes
+        )
+        nodes = {node.target: node.name for node in self.module.graph.nodes if node.op == "call_module"}
+        self._rounding_nodes = [nodes[f"quantiser_{number}"] for number in range(len(self.quantisers))]
         self._loaded: tuple[Scheme, ...] = ()
         self._loaded_repairs: tuple[RepairedLayer, ...] = ()
+        self._statistics: list[Statistics] = []
 
     def _recalibration(self) -> Recalibration:
         without = [
@@ -130,6 +141,12 @@ class Measurer:
         with torch.inference_mode():
             for batch in torch.chunk(self.images, self._calibration_batches):
                 self._run(batch)
+
+    def _resume_calibration(self) -> None:
+        batches = torch.chunk(self.images, self._calibration_batches)
+        start = self.resumption.start(self.images, len(batches))
+        for number, batch in enumerate(batches):
+            self.resumption.run(self.images, number, self._arranged(batch), start)
 
     def repaired(self, schemes: Sequence[Scheme]) -> tuple[RepairedLayer, ...]:
         """Returns every layer's weights under a plan, as they are loaded."""
@@ -167,7 +184,8 @@ class Measurer:
         """Turns the working network into the compressed one; nothing is done when it already is."""
         if tuple(schemes) == self._loaded:
             return
-        self._loaded = ()
+        before, self._loaded = self._loaded, ()
+        ranges = {tensor: quantiser.chosen for tensor, quantiser in self.quantisers.items()}
         repaired = self.cached_repairs(schemes)
         with torch.inference_mode():
             for layer, dense, found in zip(self.layers, self.dense_weights, repaired, strict=True):
@@ -176,9 +194,24 @@ class Measurer:
             self.recalibration.restore()
             if self.options.sequential_images and self.options.repair.update:
                 repaired = self._refit_in_order(schemes, repaired)
+        self.resumption.forget_from(self._first_change(repaired, ranges) if before else 0)
         if self.options.recalibrate:
-            self.recalibration.repair(self._run_calibration)
+            self._statistics = self.recalibration.repair(self._resume_calibration, self._statistics)
         self._loaded, self._loaded_repairs = tuple(schemes), repaired
+
+    def _first_change(self, repaired: tuple[RepairedLayer, ...], ranges: dict[str, ActivationRange | None]) -> int:
+        """Returns the place of the first layer or rounding that differs from the repairs and ranges before."""
+        places = [
+            self.resumption.place(node)
+            for node, new, old in zip(self.traced.layer_nodes, repaired, self._loaded_repairs, strict=True)
+            if not _same_weights(new, old)
+        ]
+        places += [
+            self.resumption.place(node)
+            for node, (tensor, quantiser) in zip(self._rounding_nodes, self.quantisers.items(), strict=True)
+            if quantiser.chosen != ranges[tensor]
+        ]
+        return min(places, default=self.resumption.end)
 
     def _refit_in_order(
         self, schemes: Sequence[Scheme], repaired: tuple[RepairedLayer, ...]
@@ -232,8 +265,11 @@ class Measurer:
             return torch.cat([self._run(batch) for batch in torch.split(images, self.batch)])
 
     def _run(self, batch: Tensor) -> Tensor:
-        outputs: Tensor = self.module(batch.contiguous(memory_format=self.memory_format))
+        outputs: Tensor = self.module(self._arranged(batch))
         return outputs
+
+    def _arranged(self, batch: Tensor) -> Tensor:
+        return batch.contiguous(memory_format=self.memory_format)
 
     def outputs(self, schemes: Sequence[Scheme], images: Tensor) -> NDArray[np.float32]:
         """Returns the compressed network's outputs, float32 (N, classes)."""
@@ -242,9 +278,8 @@ class Measurer:
     def batches(self, schemes: Sequence[Scheme], images: Tensor) -> Iterator[NDArray[np.float32]]:
         """Yields the compressed network's outputs batch by batch, float32 (n, classes), each run when asked for."""
         self.load(schemes)
-        for batch in torch.split(images, self.batch):
-            with torch.inference_mode():
-                logits: NDArray[np.float32] = self._run(batch).numpy()
+        for number, batch in enumerate(torch.split(images, self.batch)):
+            logits: NDArray[np.float32] = self.resumption.run(images, number, self._arranged(batch)).numpy()
             yield logits
 
     def correct(self, schemes: Sequence[Scheme], images: Tensor, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -347,26 +382,12 @@ def batch_of(network: Network) -> int:
     return min(max(BATCH_BYTES // largest, SMALLEST_BATCH), LARGEST_BATCH)
 
 
+def _same_weights(one: RepairedLayer, other: RepairedLayer) -> bool:
+    """Returns whether two repairs of a layer give the same weights."""
+    if one is other:
+        return True
+    return np.array_equal(one.levels, other.levels) and np.array_equal(one.scale, other.scale)
+
+
 def _request(kept: KeptChannels, scheme: Scheme) -> Request:
     return Request(kept, scheme.method, scheme.density, scheme.weight_bits)
-
-
-def with_quantisers(traced: TracedNetwork) -> tuple[fx.GraphModule, dict[str, FakeQuantiser]]:
-    """Returns a copy of the network that rounds every stored tensor, and the quantisers by tensor name.
-
-    Everything that reads the tensor, residual adds included, reads the rounded values.
-    """
-    module = copy.deepcopy(traced.module).eval()
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    nodes = {node.name: node for node in module.graph.nodes}
-    quantisers: dict[str, FakeQuantiser] = {}
-    for i, (tensor, name) in enumerate(traced.tensor_nodes.items()):
-        quantisers[tensor] = FakeQuantiser()
-        target = f"quantiser_{i}"
-        module.add_submodule(target, quantisers[tensor])
-        with module.graph.inserting_after(nodes[name]):
-            rounding = module.graph.call_module(target, (nodes[name],))
-        nodes[name].replace_all_uses_with(rounding, delete_user_cb=lambda user, own=rounding: user is not own)
-    module.recompile()
-    return module, quantisers

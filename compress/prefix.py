@@ -23,7 +23,7 @@ class Prefix:
         self._interpreter = fx.Interpreter(module)
         self._nodes = list(module.graph.nodes)
         self._order = {node.name: place for place, node in enumerate(self._nodes)}
-        self._ends = _last_uses(self._nodes)
+        self._ends = last_uses(self._nodes)
         self._place = 0
         self._values: dict[fx.Node, Any] = {}
 
@@ -71,7 +71,7 @@ def _copied(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
 
 
-def _last_uses(nodes: list[fx.Node]) -> list[list[fx.Node]]:
+def last_uses(nodes: list[fx.Node]) -> list[list[fx.Node]]:
     """Returns for every place the nodes whose values nobody needs behind it."""
     last: dict[fx.Node, int] = {}
     for place, node in enumerate(nodes):

@@ -88,14 +88,22 @@ class Recalibration:
         ]
         _hooked(run, hooks)
 
-    def repair(self, run: Callable[[], None]) -> None:
-        """Sets statistics and biases for the compressed network; `run` passes the same batches through it."""
+    def repair(self, run: Callable[[], None], known: Sequence[Statistics] = ()) -> list[Statistics]:
+        """Sets statistics and biases for the compressed network, and returns what they are made of.
+
+        Args:
+            run: passes the same batches through it, or through its last part.
+            known: what an earlier call returned, for the modules that `run` leaves out.
+        """
         found = self.correct(run)
+        if known:
+            found = [fresh if fresh.means else old for fresh, old in zip(found, known, strict=True)]
         for norm, seen in zip(self.norms, found, strict=False):
             running(norm).mean.copy_(torch.stack(seen.means).mean(0))
             running(norm).variance.copy_(torch.stack(seen.variances).mean(0))
         for layer, seen in zip(self.layers, found[len(self.norms) :], strict=True):
             _bias(layer).data.add_(torch.stack(seen.means).mean(0))
+        return found
 
     def correct(self, run: Callable[[], None]) -> list[Statistics]:
         """Returns what each module would need; `run` passes the same batches through the network, or its last part.

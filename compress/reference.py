@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from compress.apply import Compressed, LayerRecord, left_rows_and_columns, levels_sha256
+from compress.fake_quant import with_quantisers
 from compress.masks import BoolArray, kept_channels
-from compress.measure import with_quantisers
 from compress.modules import weight_layers
 from compress.quantize import ActivationRange, weight_levels, weight_scales
 from networks.trace import TracedNetwork
