@@ -44,11 +44,14 @@ class _Known:
         """Returns it for outputs (N, classes) of the network as given."""
         answers = outputs.argmax(1).astype(np.int64)
         labels = answers if labels is None else labels
-        rows = np.arange(len(outputs))
-        others = outputs.copy()
-        others[rows, labels] = -np.inf
-        margins = outputs[rows, labels] - others.max(1)
-        return cls(np.argsort(margins, kind="stable"), labels, answers == labels)
+        return cls(np.argsort(margins_of(outputs, labels), kind="stable"), labels, answers == labels)
+
+
+def margins_of(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Returns by how much outputs (N, classes) put the right class above every other, (N,); negative where wrong."""
+    rows, others = np.arange(len(outputs)), outputs.copy()
+    others[rows, labels] = -np.inf
+    return np.asarray(outputs[rows, labels] - others.max(1))
 
 
 class Judge:

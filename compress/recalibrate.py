@@ -2,10 +2,11 @@
 
 One pass over the calibration images. Every batch norm normalises with the statistics that the dense network would need,
 corrected by the difference between this network's batch and the dense network's same batch:
-mean = running mean + (batch mean - dense batch mean), variance = running variance * batch variance / dense batch
-variance. For an unchanged network this is the running statistics exactly, however few images there are; without the
-difference, a few hundred images would replace statistics of a whole training set. Layers without a batch norm have the
-mean of their output moved back to the dense one in the same manner.
+mean = batch mean + (running mean - dense batch mean) * sqrt(ratio), variance = running variance * ratio, where ratio =
+batch variance / dense batch variance. For an unchanged network this is the running statistics exactly, however few
+images there are; without the difference, a few hundred images would replace statistics of a whole training set. What
+the batch misses of the mean goes with the channel's spread: a channel that lost all its weights keeps none of it, else
+next to nothing would divide it. Layers without a batch norm have the mean of their output moved back to the dense one.
 """
 
 from __future__ import annotations
@@ -130,8 +131,9 @@ class Recalibration:
         def correct(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             mean, variance = channel_statistics(inputs[0])
             batch = len(found.means)
-            mean = dense_mean + mean - reference.means[batch]
             ratio = (variance + SMALLEST_VARIANCE) / (reference.variances[batch] + SMALLEST_VARIANCE)
+            spread = (variance / (reference.variances[batch] + SMALLEST_VARIANCE)).sqrt()
+            mean = mean + (dense_mean - reference.means[batch]) * spread
             found.means.append(mean)
             found.variances.append(dense_variance * ratio)
             running(norm).mean.copy_(mean)

@@ -172,7 +172,7 @@ class Archive:
         if images not in self._dense:
             found = self.measure.dense(images)
             self._dense[images] = found
-            self._append({"dense": _packed(found), "images": len(found)})
+            self._append({"dense": packed(found), "images": len(found)})
         return self._dense[images]
 
     def on(self, images: int | None) -> tuple[Measurement, ...]:
@@ -220,7 +220,7 @@ class Archive:
         }
 
     def _line(self, entry: Measurement) -> dict[str, Any]:
-        correct = _packed(entry.correct)
+        correct = packed(entry.correct)
         return {"key": entry.key, "choice": entry.choice.tolist(), "images": entry.images, "correct": correct}
 
     def _append(self, content: dict[str, Any]) -> None:
@@ -270,10 +270,10 @@ class Archive:
     def _restore_one(self, number: int, content: dict[str, Any]) -> None:
         try:
             if "dense" in content:
-                self._dense[int(content["images"])] = _unpacked(content["dense"], content["images"])
+                self._dense[int(content["images"])] = unpacked(content["dense"], content["images"])
                 return
             choice = np.array(content["choice"], dtype=np.int16).reshape(self.problem.space.n_layers, 4)
-            correct = _unpacked(content["correct"], content["images"])
+            correct = unpacked(content["correct"], content["images"])
             key = self.key(choice, len(correct))
             if key != content["key"]:
                 raise ValueError("the plan does not fit its key")
@@ -285,12 +285,12 @@ class Archive:
         self._keep(key, choice, Answers(correct, run), wrong)
 
 
-def _packed(right: NDArray[np.bool_]) -> str:
+def packed(right: NDArray[np.bool_]) -> str:
     """Returns flags as hexadecimal digits, four a digit."""
     return np.packbits(right).tobytes().hex()
 
 
-def _unpacked(text: str, count: int) -> NDArray[np.bool_]:
+def unpacked(text: str, count: int) -> NDArray[np.bool_]:
     """Returns the flags (count,) that `_packed` wrote."""
     packed = np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
     return np.unpackbits(packed, count=int(count)).astype(np.bool_)

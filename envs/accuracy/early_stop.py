@@ -21,6 +21,23 @@ class Answers:
         return self.run < len(self.correct)
 
 
+def stopped_answers(correct: NDArray[np.bool_], order: NDArray[np.int64], *, batch: int, wrong: int) -> Answers:
+    """Returns what a measurement sees that stops once more than so many images are wrong.
+
+    Args:
+        correct: bool (images,), which images the plan answers right.
+        order: int64 (images,), in which the images run.
+        batch: images that run together.
+        wrong: as `most_wrong` gives it.
+    """
+    counts = np.cumsum(~correct[order])
+    over = np.flatnonzero(counts > wrong)
+    run = min(-(-(int(over[0]) + 1) // batch) * batch, len(order)) if len(over) else len(order)
+    seen = np.ones(len(correct), dtype=np.bool_)
+    seen[order[:run]] = correct[order[:run]]
+    return Answers(seen, run)
+
+
 def most_wrong(dense: NDArray[np.bool_], limit_points: float) -> int:
     """Returns how many images a plan may answer wrong and still keep a limit on its drop.
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from agent.build import Assembly, Terms, open_subject, prepare
-from agent.judge import Judge, StoredMeasure, ValidationMeasure
+from agent.judge import Judge, StoredMeasure, ValidationMeasure, margins_of
 from agent.plan_sources import Sources
 from compress.measure import Measurer
 from envs.accuracy.archive import Archive
+from envs.accuracy.early_stop import stopped_answers
 from experiments.mixed_plans import mixed_plans
 from hwmodels.loader import load
 from tests.agent.bench import write_inputs
@@ -44,6 +45,9 @@ def test_answers_stand_where_the_images_do(opened: tuple[Assembly, Measurer]) ->
 def test_stopping_says_what_a_full_look_says(opened: tuple[Assembly, Measurer]) -> None:
     assembly, measurer = opened
     images, judge = assembly.subject.dataset.splits.validation.first(IMAGES), Judge(assembly.subject, measurer)
+    assert images.labels is not None
+    outputs = measurer.dense_outputs(assembly.subject.tensor(images))
+    order = np.argsort(margins_of(outputs, images.labels), kind="stable")
     stops = 0
     for choice in mixed_plans(assembly.space, np.random.default_rng(0), 6):
         schemes = assembly.space.schemes(choice)
@@ -54,6 +58,8 @@ def test_stopping_says_what_a_full_look_says(opened: tuple[Assembly, Measurer]) 
             assert (found.correct | ~full).sum() >= full.sum()
             assert not (~found.correct & full).any()
             assert found.stopped or np.array_equal(found.correct, full)
+            known = stopped_answers(full, order, batch=measurer.batch, wrong=wrong)
+            assert (known.run, known.correct.tolist()) == (found.run, found.correct.tolist())
             stops += found.stopped
     assert stops > 0
 

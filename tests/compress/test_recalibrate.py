@@ -40,9 +40,22 @@ def test_scaled_and_shifted_input_is_normalised_as_before() -> None:
     gain = torch.sqrt(norm.running_var / torch.tensor([1.5, 0.7, 1.0]))
     assert torch.allclose(gain, torch.full((3,), 1.7), rtol=1e-4)
     shifted = norm(conv(images) * 1.7 + 0.4)
-    assert torch.allclose(shifted.var((0, 2, 3)), dense.var((0, 2, 3)), rtol=1e-3)
+    assert torch.allclose(shifted, dense, atol=1e-3)
     found.restore()
     assert torch.allclose(norm(conv(images)), dense)
+
+
+@torch.no_grad()
+def test_a_channel_without_weights_gives_its_norm_bias() -> None:
+    """Its variance is 0: whatever stood in front of it would be divided by next to nothing."""
+    conv, norm = small()
+    norm.bias.copy_(torch.tensor([0.4, -0.1, 0.2]))
+    images = torch.randn(6, 2, 4, 4, generator=torch.Generator().manual_seed(1))
+    found = Recalibration([norm], [])
+    found.observe(lambda: norm(conv(images)))
+    conv.weight[1] = 0
+    found.repair(lambda: norm(conv(images)))
+    assert torch.allclose(norm(conv(images))[:, 1], torch.tensor(-0.1), atol=1e-3)
 
 
 @torch.no_grad()
