@@ -46,7 +46,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Saved:
-    """What stopping did under one limit: evaluations, how many stopped, verdicts that changed, images of all and run."""
+    """What stopping did under a limit: evaluations, how many stopped, verdicts that changed, images of all and run."""
 
     limit: float
     evaluations: int
