@@ -12,7 +12,7 @@ import csv
 import io
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from agent.command import DONE, run_command
@@ -21,9 +21,9 @@ from agent.run_folder import short_name
 from experiments.arena_page import table_of, write_page
 from experiments.cells import RESULT, Cell, Point, open_stage, read_cell, run_cell
 from experiments.contestants import Contestant, contestants
+from experiments.request import add_flags, check_counts, settings_of
 from experiments.standings import Standing, standing, union_hypervolumes
 from plan.atomic import write_atomically
-from plan.errors import InvalidValueError
 
 DROPS = (0.5, 1.0, 1.7)
 
@@ -54,16 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(prog="python -m experiments.arena", description="Searchers at equal measured evaluations.")
     parser.add_argument("--nets", required=True, help="networks, as --net of agent.train, separated by commas")
-    parser.add_argument("--hw", default="eyeriss", help="accelerator (default: eyeriss)")
-    parser.add_argument("--data", default="digits", help="as --data of agent.train (default: digits)")
-    parser.add_argument("--weights", default="auto", help="as --weights of agent.train (default: auto)")
+    add_flags(parser, evaluations=60, out="arena")
     parser.add_argument("--objective", default="energy", help="as of agent.train (default: energy)")
     parser.add_argument("--contestants", help=f"titles separated by commas (default: all of {_titles()})")
-    parser.add_argument("--evaluations", type=int, default=60, help="measured evaluations per cell (default: 60)")
-    parser.add_argument("--steps", type=int, help="layer decisions that learners train on (default: by size)")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... per contestant (default: 3)")
-    parser.add_argument("--max-drop", type=float, default=1.0, help="limit that is searched for (default: 1.0)")
-    parser.add_argument("--out", default="arena", help="folder of the cells and tables (default: arena)")
     parser.add_argument("--docs", metavar="FILE", help="also put the table into this file, between its markers")
     parser.add_argument("--dry-run", action="store_true", help="name the missing cells and stop")
     return parser
@@ -75,29 +68,15 @@ def _titles() -> str:
 
 def _arena(parser: Parser, arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
-    if options.seeds < 1 or options.evaluations < 4:
-        raise InvalidValueError("--seeds must be 1 or more and --evaluations 4 or more")
+    check_counts(options)
     out = Path(options.out)
     bouts = {net: _bouts(options, net, out) for net in options.nets.split(",")}
     if not options.dry_run:
         for net, own in bouts.items():
-            _fill(_settings(options, net), own)
+            _fill(replace(settings_of(options, net), objective=options.objective), own)
     every = [bout for own in bouts.values() for bout in own]
     _write(every, out, options)
     return DONE
-
-
-def _settings(options: argparse.Namespace, net: str) -> Settings:
-    return Settings(
-        net=net,
-        hw=options.hw,
-        weights=options.weights,
-        data=options.data,
-        objective=options.objective,
-        max_drop=options.max_drop,
-        steps=options.steps,
-        evaluations=options.evaluations,
-    )
 
 
 def _bouts(options: argparse.Namespace, net: str, out: Path) -> list[Bout]:

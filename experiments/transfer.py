@@ -19,7 +19,7 @@ import numpy as np
 from agent.actor import Actor, load_actor
 from agent.command import DONE, run_command
 from agent.composite import CompositeAgent
-from agent.config import Parser, Settings
+from agent.config import Parser
 from agent.hyperparameters import Hyperparameters
 from agent.run_folder import short_name
 from agent.sb3_vec import CompressionVecEnv
@@ -29,6 +29,7 @@ from envs.observation import build_observer
 from envs.problem import Problem
 from experiments.cells import Stage, open_stage, run_cell
 from experiments.contestants import SHARED, Contestant
+from experiments.request import add_flags, check_counts, settings_of
 from experiments.standings import estimate
 from plan.errors import InvalidValueError
 from plan.rows import write_rows
@@ -55,39 +56,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m experiments.transfer", description="An agent on a network that it never saw.")
     parser.add_argument("--train", required=True, help="networks to train on, separated by commas")
     parser.add_argument("--test", required=True, help="the network that the agent never sees in training")
-    parser.add_argument("--hw", default="eyeriss", help="accelerator (default: eyeriss)")
-    parser.add_argument("--data", default="digits", help="as --data of agent.train (default: digits)")
-    parser.add_argument("--weights", default="auto", help="as --weights of agent.train (default: auto)")
-    parser.add_argument("--max-drop", type=float, default=1.0, help="limit (default: 1.0)")
-    parser.add_argument("--steps", type=int, help="layer decisions, per agent (default: by the unseen network's size)")
-    parser.add_argument("--evaluations", type=int, default=24, help="measured evaluations (default: 24)")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... (default: 3)")
-    parser.add_argument("--out", default="transfer", help="folder (default: transfer)")
+    add_flags(parser, evaluations=24, out="transfer")
     return run_command(lambda: _transfer(parser.parse_args(arguments)))
 
 
 def _transfer(options: argparse.Namespace) -> int:
+    check_counts(options)
     names = options.train.split(",")
     if options.test in names:
         raise InvalidValueError(f"--test {options.test} is among --train; name a network that the agent never sees")
-    stages = [open_stage(_settings(options, name)) for name in names]
-    unseen, out = open_stage(_settings(options, options.test)), Path(options.out)
+    stages = [open_stage(settings_of(options, name)) for name in names]
+    unseen, out = open_stage(settings_of(options, options.test)), Path(options.out)
     rows = [_row(stages, unseen, seed, out / str(seed)) for seed in range(options.seeds)]
     write_rows(out / "transfer.csv", Row, rows)
     _show(rows, options)
     return DONE
-
-
-def _settings(options: argparse.Namespace, net: str) -> Settings:
-    return Settings(
-        net=net,
-        hw=options.hw,
-        weights=options.weights,
-        data=options.data,
-        max_drop=options.max_drop,
-        steps=options.steps,
-        evaluations=options.evaluations,
-    )
 
 
 def _row(stages: Sequence[Stage], unseen: Stage, seed: int, folder: Path) -> Row:

@@ -70,6 +70,12 @@ def test_the_unseen_network_must_be_unseen(capsys: pytest.CaptureFixture[str]) -
     assert "never sees" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [("--seeds", "0"), ("--evaluations", "3")])
+def test_counts_are_checked_first(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--train", "resnet20", "--test", "resnet32", *words]) == 2
+    assert f"{words[0]} {words[1]}" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_command_compares(tmp_path: Path) -> None:
     write_inputs(tmp_path)

@@ -21,26 +21,10 @@ from envs.problem import Problem
 from hwmodels.loader import load as load_hardware
 from plan.errors import FileFormatError, MismatchError, MissingFileError
 from plan.restrictions import NO_RESTRICTIONS
-from plan.scheme import Scheme
+from tests.agent.falling import Falling
 
 IMAGES = 1000
 SETTINGS = Settings(net="chain", hw="eyeriss")
-
-
-class Falling:
-    """Accuracy that falls by 25 points per nat of predicted error."""
-
-    images_id = "falling"
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-
-    def dense(self, images: int) -> np.ndarray:
-        return np.ones(images, dtype=np.bool_)
-
-    def correct(self, schemes: tuple[Scheme, ...], images: int) -> np.ndarray:
-        error = float(self.problem.evaluate(self.problem.space.choice(schemes)[None]).error[0])
-        return np.arange(images) >= round(0.25 * error * images)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from envs.accuracy.archive import Archive
 from envs.problem import Problem
 from plan.budget import Budget
 from plan.errors import InvalidValueError, MissingExtraError
-from plan.scheme import Scheme
+from tests.agent.falling import Falling
 
 TOY_CHOICES = ((0, 31, 1, 0), (0, 31, 0, 0), (1, 15, 1, 0), (1, 15, 0, 0))
 FEW, FEWER = Stop(steps=600, evaluations=1), Stop(steps=150, evaluations=1)
@@ -42,22 +42,6 @@ def search(name: str, problem: Problem, limits: Budget, seed: int = 0) -> np.nda
     needs_extra(name)
     stop = FEWER if name in SLOW else FEW
     return SEARCHERS.get(name).search(problem, limits, stop=stop, seed=seed, observer=Silent())
-
-
-class Falling:
-    """Accuracy that falls by 25 points per nat of predicted error."""
-
-    images_id = "falling"
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-
-    def dense(self, images: int) -> np.ndarray:
-        return np.ones(images, dtype=np.bool_)
-
-    def correct(self, schemes: tuple[Scheme, ...], images: int) -> np.ndarray:
-        error = float(self.problem.evaluate(self.problem.space.choice(schemes)[None]).error[0])
-        return np.arange(images) >= round(min(0.25 * error, 1.0) * images)
 
 
 def measured(name: str, problem: Problem, seed: int = 0, evaluations: int = 16) -> Archive:

@@ -17,6 +17,7 @@ from compress.verify import check, verify
 from networks.trace import TracedNetwork, trace
 from plan.errors import InvalidValueError, MismatchError
 from plan.scheme import DENSE, BlockPunched, Element, Filter, Method, NofM, Scheme
+from tests.compress.torchvision_networks import NAMES
 
 METHODS = {
     "inner": Scheme(Method(Filter(), "second-order"), 0.5, 5, 4),
@@ -24,20 +25,6 @@ METHODS = {
     "depthwise": Scheme(Method(BlockPunched(4, 1), "l1"), 0.75, 6, 6),
     "head": Scheme(Method(NofM(2, 4), "second-order"), 0.5, 8, 8),
 }
-NETWORKS = (
-    "resnet18",
-    "resnet50",
-    "vgg16",
-    "mobilenet_v2",
-    "mobilenet_v3_small",
-    "squeezenet1_1",
-    "densenet121",
-    "efficientnet_b0",
-    "shufflenet_v2_x0_5",
-    "googlenet",
-    "convnext_tiny",
-    "regnet_y_400mf",
-)
 
 
 @pytest.fixture
@@ -125,7 +112,7 @@ def network(name: str) -> nn.Module:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NAMES)
 @torch.inference_mode()
 def test_random_filter_pruning_of_every_network(name: str) -> None:
     traced = trace(network(name), (3, 224, 224), name)

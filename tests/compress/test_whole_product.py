@@ -31,22 +31,9 @@ from plan.scheme import (
     Pattern,
 )
 from plan.space import ACTIVATION_BITS, DENSITY, METHOD, WEIGHT_BITS, build_space
+from tests.compress.torchvision_networks import NAMES
 
 pytestmark = pytest.mark.slow
-NAMES = [
-    "resnet18",
-    "resnet50",
-    "vgg16",
-    "mobilenet_v2",
-    "mobilenet_v3_small",
-    "squeezenet1_1",
-    "densenet121",
-    "efficientnet_b0",
-    "shufflenet_v2_x0_5",
-    "googlenet",
-    "convnext_tiny",
-    "regnet_y_400mf",
-]
 BITS = tuple(range(2, 9))
 OFFERED = Capabilities(
     granularities=(
