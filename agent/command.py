@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from plan.errors import EspalierError
 
 DONE, DIFFERENT, REFUSED, INTERRUPTED = 0, 1, 2, 130
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 INFEASIBLE = 1
 """Of a question whose answer is no: nothing to mend, and no plan."""
 
@@ -20,6 +22,13 @@ def run_command(work: Callable[[], int]) -> int:
         return work()
     except EspalierError as error:
         sys.stderr.write(" ".join(f"error: {error}".split()) + "\n")
+        return REFUSED
+    except OSError as error:  # of a library that writes for us, as TensorBoard's writer
+        if error.errno not in FULL_DISK:
+            raise
+        sys.stderr.write(
+            f"error: cannot write {error.filename or 'a file'}: {error.strerror}; free space, then use --resume\n"
+        )
         return REFUSED
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
