@@ -14,6 +14,8 @@ from tests.docs.documents import REPOSITORY, Block, blocks, with_small_parameter
 
 OF_A_PLAN = "docs/artefacts.md"
 """A document whose examples start from a plan, its network and some images."""
+FIRST_READ = "README.md"
+"""Its commands follow one another: each is printed by the one before."""
 PLANNED = ("agent.search", "--net", "resnet20", "--hw", "eyeriss", "--method", "greedy", "--out", "planned")
 NEEDED = {"docs/artefacts.md": ("onnx", "onnxruntime", "onnxscript")}
 OTHERS = ("tensorboard.main",)
@@ -79,13 +81,15 @@ def test_examples_run(
     monkeypatch.setenv("ESPALIER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "argv", ["documented"])
     names: dict[str, Any] = {"__name__": "documented", **(prepared(tmp_path) if document == OF_A_PLAN else {})}
-    examples = 0
+    examples, printed = 0, ""
     for block in blocks(REPOSITORY / document):
         if block.language == "bash":
             for words in block.commands():
                 status = run(with_small_parameters(words))
                 told = capsys.readouterr()
                 assert status == 0, f"{' '.join(words)}\n{told.out}\n{told.err}"
+                assert document != FIRST_READ or not printed or " ".join(words[:2]) in printed, printed
+                printed = told.out
                 examples += 1
         elif block.language == "python":
             exec(compile(block.code(), document, "exec"), names)
