@@ -24,3 +24,10 @@ def test_the_pages_build_strictly(tmp_path: Path) -> None:
         for address in re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?://[^"]+)"', page.read_text())
     }
     assert not loaded
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = sorted(path.name for path in (REPOSITORY / "docs").glob("*.md"))
+    assert len(pages) > 10
+    assert not [name for name in pages if f": {name}" not in menu]
