@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from experiments.sweep_cell import (
     KILLED_AGAIN,
     ONE_THREAD,
     Cell,
+    Ended,
     Outcome,
     asked_row,
     finished,
@@ -108,12 +110,12 @@ def _on_node(cell: Cell, folder: str) -> Outcome:
     return run_cell(cell, Path(folder), _start_here)
 
 
-def _start_here(words: list[str]) -> tuple[int, str]:
-    """Runs agent.search in this process; returns exit status and stderr."""
+def _start_here(words: list[str]) -> Ended:
+    """Runs agent.search in this process, a worker that runs one cell; told is its stderr."""
     told = io.StringIO()
     with contextlib.redirect_stderr(told):
         status = search.main(words)
-    return status, told.getvalue()
+    return Ended(status, told.getvalue(), time.process_time())
 
 
 def _environment() -> dict[str, Any]:

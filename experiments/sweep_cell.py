@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +54,24 @@ class Outcome:
         name: of the cell.
         row: its line of the table; the same wherever and however often it ran.
         seconds: that it took this time, 0 when it was there already.
+        processor_seconds: of the process that ran it, its start included; the last of them where some were killed.
         files: content of what a cluster's node without a shared disk has to send back.
     """
 
     name: str
     row: Row
     seconds: float = 0.0
+    processor_seconds: float = 0.0
     files: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run of agent.search ended: exit status (negative: killed), last words, and what it computed for."""
+
+    status: int
+    told: str
+    processor_seconds: float = 0.0
 
 
 def finished(cell: Cell, folder: Path) -> Outcome | None:
@@ -74,42 +85,46 @@ def finished(cell: Cell, folder: Path) -> Outcome | None:
     return Outcome(cell.name, result_row(cell, document), files={PLAN: (folder / PLAN).read_bytes()})
 
 
-def run_cell(cell: Cell, folder: Path, start: Callable[[list[str]], tuple[int, str]]) -> Outcome:
+def run_cell(cell: Cell, folder: Path, start: Callable[[list[str]], Ended]) -> Outcome:
     """Returns how a cell ended: read when it has been run, else run or continued.
 
     Args:
         cell: what to run.
         folder: of its run.
-        start: runs agent.search with the given words; returns its exit status (negative: killed) and last words.
+        start: runs agent.search with the given words.
     """
     before = finished(cell, folder)
     if before is not None:
         return before
     began = time.monotonic()
-    status, told = start([*cell.words, "--out", str(folder), "--resume", "--quiet"])
-    after = finished(cell, folder) if status == 0 else None
+    ended = start([*cell.words, "--out", str(folder), "--resume", "--quiet"])
+    after = finished(cell, folder) if ended.status == 0 else None
     seconds = time.monotonic() - began
     if after is not None:
-        return Outcome(after.name, after.row, seconds, after.files)
-    lines = told.strip().splitlines()
-    problem = lines[-1].removeprefix("error: ") if lines else f"ended with status {status}"
-    return Outcome(cell.name, {**asked_row(cell), "status": FAILED, "error": problem}, seconds)
+        return replace(after, seconds=seconds, processor_seconds=ended.processor_seconds)
+    lines = ended.told.strip().splitlines()
+    problem = lines[-1].removeprefix("error: ") if lines else f"ended with status {ended.status}"
+    return Outcome(cell.name, {**asked_row(cell), "status": FAILED, "error": problem}, seconds, ended.processor_seconds)
 
 
-def start_process(words: list[str]) -> tuple[int, str]:
-    """Runs agent.search in a process of its own, again when it was killed; returns exit status and stderr."""
+def start_process(words: list[str]) -> Ended:
+    """Runs agent.search in a process of its own, again when it was killed."""
     for _ in range(KILLED_AGAIN):
-        result = subprocess.run(
-            [sys.executable, "-m", "agent.search", *words],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **ONE_THREAD},
-            check=False,
-        )
-        if result.returncode >= 0:
-            break
-    told = result.stderr.decode(errors="replace")
-    return result.returncode, told if result.returncode >= 0 else f"killed by signal {-result.returncode}"
+        ended = _one_process([sys.executable, "-m", "agent.search", *words])
+        if ended.status >= 0:
+            return ended
+    return replace(ended, told=f"killed by signal {-ended.status}")
+
+
+def _one_process(command: list[str]) -> Ended:
+    """Runs a command to its end; told is its stderr."""
+    environment = {**os.environ, **ONE_THREAD}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+    with process:
+        told = process.stderr.read() if process.stderr is not None else b""
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return Ended(process.returncode, told.decode(errors="replace"), used.ru_utime + used.ru_stime)
 
 
 def keep_files(outcome: Outcome, folder: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from agent.config import Settings
 from experiments.sweep import main
-from experiments.sweep_cell import FAILED, Cell, Outcome, run_cell
+from experiments.sweep_cell import FAILED, Cell, Ended, Outcome, run_cell, start_process
 from experiments.sweep_file import read_sweep
 from experiments.sweep_table import write_results
 from plan.errors import FileFormatError, MissingFileError
@@ -63,7 +63,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_failed_cell_has_a_row_and_a_reason(tmp_path: Path) -> None:
     cell = Cell((("net", "a"), ("hw", "b")), ())
-    outcome = run_cell(cell, tmp_path / "cell", lambda words: (2, "warning\nerror: no such thing\n"))
+    outcome = run_cell(cell, tmp_path / "cell", lambda words: Ended(2, "warning\nerror: no such thing\n"))
     assert outcome.row == {"cell": cell.name, "net": "a", "hw": "b", "status": FAILED, "error": "no such thing"}
     written = write_results(tmp_path, [outcome])
     assert pd.read_csv(written[0])["error"].tolist() == ["no such thing"]
@@ -73,8 +73,17 @@ def test_a_failed_cell_has_a_row_and_a_reason(tmp_path: Path) -> None:
 def test_seconds_of_earlier_cells_are_kept(tmp_path: Path) -> None:
     rows = [Outcome(name, {"cell": name, "status": FAILED}, seconds) for name, seconds in (("a", 1.0), ("b", 2.0))]
     write_results(tmp_path, rows)
-    write_results(tmp_path, [Outcome("a", rows[0].row), Outcome("b", rows[1].row, 3.0)])
-    assert pd.read_csv(tmp_path / "timing.csv")["seconds"].tolist() == [1.0, 3.0]
+    write_results(tmp_path, [Outcome("a", rows[0].row), Outcome("b", rows[1].row, 3.0, 2.5)])
+    found = pd.read_csv(tmp_path / "timing.csv")
+    assert found["seconds"].tolist() == [1.0, 3.0]
+    assert found["processor_seconds"].tolist() == [0.0, 2.5]
+
+
+def test_a_process_tells_its_status_and_what_it_computed_for() -> None:
+    ended = start_process(["--net", "resnet20"])
+    assert ended.status == 2
+    assert "--hw" in ended.told
+    assert 0.0 < ended.processor_seconds < 60.0
 
 
 def test_settings_and_axes_are_settings() -> None:
@@ -87,7 +96,9 @@ def test_a_sweep_gives_a_table_and_a_plot(workplace: Path, process_table: bytes)
     assert found["status"].tolist() == ["done"] * 8
     assert (found["energy_saving"] > 0).all()
     assert (workplace / "process" / "table.png").stat().st_size > 1000
-    assert len(pd.read_csv(workplace / "process" / "timing.csv")) == 8
+    timing = pd.read_csv(workplace / "process" / "timing.csv")
+    assert len(timing) == 8
+    assert (timing["processor_seconds"] > 0).all()
 
 
 @pytest.mark.slow
