@@ -57,7 +57,7 @@ def write_results(out: Path, outcomes: Sequence[Outcome], *, plot: bool = True) 
 
 
 def _timing(out: Path, outcomes: Sequence[Outcome]) -> bytes:
-    """Returns seconds per cell by the clock and of its processor, earlier ones kept for cells that were there already."""
+    """Returns seconds per cell, by the clock and of its processor; earlier ones are kept for cells that were there."""
     file = out / "timing.csv"
     known = {row["cell"]: row for row in pd.read_csv(file).to_dict("records")} if file.is_file() else {}
     for outcome in outcomes:
