@@ -92,6 +92,7 @@ def _measured(number: int, row: Row) -> dict[str, Any]:
         "drop": row["drop_points"],
         "objective": 100 * row["objective"],
         "best": None if best is None else 100 * best,
+        "finalist": row["phase"] == "finalists",
         "text": text,
     }
 

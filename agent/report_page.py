@@ -99,7 +99,7 @@ def _notes(content: Content) -> dict[str, str]:
         "end, on images that nothing chose by.",
         "frontier_note": f"Every plan here was measured; {OBJECTIVE_NAMES[document['objective']]} of the dense "
         f"{baseline['weight_bits']}-bit network is 100 %. Point at a mark, or tap it, for the plan's main choices. "
-        "The test result is drawn a little lower than its plan.",
+        "The test result is drawn a little lower than its plan." + _images_note(content),
         "layers_note": "Density is kept / total weights of the original layer. The last column compares the energy of "
         "the dense layer (grey) with the plan's.",
         "energy_note": "Priced again by the hardware model from plan.json. Both energy views of the accelerator are "
@@ -112,6 +112,15 @@ def _notes(content: Content) -> dict[str, str]:
         "curves_note": "What the agent logged while it trained on the proxy, against layer decisions.",
         "reproduce_note": "The same command, seed, versions and machine give the same plan, byte for byte.",
     }
+
+
+def _images_note(content: Content) -> str:
+    """Returns why a cheaper plan within the limit need not be the one chosen: fewer images have seen it."""
+    chosen = content.document["accuracy"]["validation"]["images"]
+    seen = {row["document"]["accuracy"]["validation"]["images"] for row in content.frontier}
+    if not seen or min(seen) >= chosen:
+        return ""
+    return f" Plans of the search were measured on {min(seen):,} validation images, the chosen one on all {chosen:,}."
 
 
 def _times(content: Content) -> str:

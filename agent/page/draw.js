@@ -52,7 +52,7 @@ class Axes {
     this.options = options;
     this.width = Math.max(host.clientWidth, 160);
     this.height = options.height;
-    this.yTicks = this.ticksOf("y", Math.max(3, Math.floor(this.height / (options.small ? 40 : 70))));
+    this.yTicks = this.ticksOf("y", Math.max(3, Math.floor(this.height / (options.small ? 30 : 70))));
     const widest = Math.max(...this.yTicks.map((value) => brief(value).length), 1);
     this.left = 12 + widest * FONT_WIDTH;
     this.right = 14;

@@ -128,19 +128,33 @@ function fidelity(host) {
 
 function search(host) {
   const plans = CONTENT.frontier.measured;
-  if (!plans.length) return empty(host, "No plan has been measured yet.");
+  if (!plans.length) {
+    empty(host, "No plan has been measured yet.");
+    return;
+  }
   const objectives = plans.map((plan) => plan.objective);
   const axes = new Axes(host, {height: 260, x: [0.5, plans.length + 0.5], ...heightsFor(objectives),
     title: "search", xLabel: "measured evaluations", yLabel: `${CONTENT.frontier.name} (${CONTENT.frontier.unit})`});
-  const best = plans.map((plan, at) => [at + 1, plan.best]).filter(([, value]) => value !== null);
-  if (best.length) axes.steps(best, {stroke: COLOUR.plan, "stroke-width": 2});
+  const best = (finalist) => plans.map((plan, at) => [at + 1, plan.best, plan.finalist])
+    .filter(([, value, last]) => value !== null && last === finalist);
+  for (const part of [best(false), best(true)]) {
+    if (part.length) axes.steps(part, {stroke: COLOUR.plan, "stroke-width": 2});
+  }
+  const first = plans.findIndex((plan) => plan.finalist);
+  if (first > 0) {
+    axes.line([[first + 0.5, axes.options.y[0]], [first + 0.5, axes.options.y[1]]], {stroke: COLOUR.dense, "stroke-dasharray": "2 3"});
+  }
   plans.forEach((plan, at) => {
     const within = plan.drop <= CONTENT.frontier.limit;
     axes.mark(at + 1, plan.objective, "circle",
       {r: 4, fill: within ? COLOUR.plan : "#fff", stroke: within ? COLOUR.plan : COLOUR.dense, "stroke-width": 1.5}, plan.text);
   });
-  return legend(host, [["line", COLOUR.plan, "best within the limits"], ["circle", COLOUR.plan, "measured, within the drop limit"],
+  legend(host, [["line", COLOUR.plan, "best within the limits"], ["circle", COLOUR.plan, "measured, within the drop limit"],
     ["circle", COLOUR.dense, "measured, beyond it", true]]);
+  if (first > 0) {
+    remark(host, `Right of the dotted line: finalists, measured on all validation images. A plan that kept the limit on the
+      images of the search need not keep it there.`);
+  }
 }
 
 function curves(host) {

@@ -105,6 +105,22 @@ def test_the_frontier_is_in_percent_of_dense(content: Content) -> None:
     ]
 
 
+def test_finalists_are_told_from_the_search(content: Content) -> None:
+    final = {**content.measured[0], "phase": "finalists"}
+    data = frontier_json(dataclasses.replace(content, measured=(*content.measured, final)))
+    assert [plan["finalist"] for plan in data["measured"]] == [False, True]
+
+
+def test_plans_seen_by_fewer_images_are_told(content: Content) -> None:
+    assert "the chosen one on all" not in page(content)
+    few = json.loads(json.dumps(content.document))
+    few["accuracy"]["validation"]["images"] = 7
+    row = {**content.frontier[0], "document": few}
+    assert "were measured on 7 validation images, the chosen one on all" in page(
+        dataclasses.replace(content, frontier=(row,))
+    )
+
+
 def test_edp_is_the_product_of_energy_and_latency() -> None:
     document = {"savings": {"energy": 0.5, "latency": 0.2, "size": 0.0}, "objective": "edp"}
     assert objective_of(document) == pytest.approx(0.4)
