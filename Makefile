@@ -1,10 +1,10 @@
-# make install | train | test | test-slow | check | bench; everything lives in .venv, made on first use.
+# make install | train | test | test-slow | check | bench | notebooks; everything lives in .venv, made on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 EXTRAS ?= docs,notebooks,browser,sweep,onnx,timm
 
-.PHONY: install train test test-slow check bench clean
+.PHONY: install train test test-slow check bench notebooks clean
 
 install: .venv/installed
 
@@ -34,6 +34,9 @@ check: install
 
 bench: install
 	for file in experiments/bench/*_speed.py; do $(BIN)/python -m "experiments.bench.$$(basename $$file .py)" || exit 1; done
+
+notebooks: install .venv/extras
+	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace experiments/notebooks/*.ipynb
 
 clean:
 	rm -rf .venv build dist *.egg-info

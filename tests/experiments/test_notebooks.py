@@ -1,5 +1,6 @@
 """Every notebook runs from top to bottom with small parameters, and its stored form holds outputs and no error."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from tests.agent.bench import REPOSITORY, write_inputs
 
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (extra: notebooks)")
+MOST_BYTES = 1_000_000
 FOLDER = REPOSITORY / "experiments" / "notebooks"
 NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 SMALL = """from pathlib import Path
@@ -36,6 +38,13 @@ def test_parameters_come_first(name: str) -> None:
     assert cells[0].metadata.tags == ["parameters"]
     outputs = [output for cell in cells for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_stored_is_small_and_of_no_machine(name: str) -> None:
+    file = FOLDER / name
+    assert file.stat().st_size < MOST_BYTES
+    assert not re.search(r"/(?:root|home|tmp|Users|work)/", file.read_text(encoding="utf-8"))
 
 
 @pytest.mark.slow
