@@ -2,11 +2,10 @@
 
 import time
 
-import numpy as np
 import pytest
 
 from envs.toy import toy_problem
-from experiments.bench.env_speed import build_problem, main, prediction_work, rate, synthetic_errors
+from experiments.bench.env_speed import main, prediction_work, rate
 
 
 def test_rates_count_units_per_second() -> None:
@@ -17,14 +16,6 @@ def test_rates_count_units_per_second() -> None:
 
 def test_a_unit_of_prediction_is_a_batch() -> None:
     assert prediction_work(toy_problem())() == 1
-
-
-def test_synthetic_errors_rise_with_sparsity_and_fall_with_bits() -> None:
-    space = build_problem("resnet20", "eyeriss").space
-    errors = synthetic_errors(space).weight[:, [str(method) for method in space.methods].index("element/level")]
-    assert np.isfinite(errors).all()
-    assert np.diff(errors, axis=1).max() < 0
-    assert np.diff(errors, axis=2).max() < 0
 
 
 def test_the_command_says_whether_goals_are_reached(capsys: pytest.CaptureFixture[str]) -> None:
