@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from compress.modules import fast_layout, weight_layers
 from compress.problem import Problem
 from compress.profile import Profile
 from compress.quantize import ActivationRange
-from compress.recalibrate import Recalibration, Statistics, followed_by_norm
+from compress.recalibrate import Corrections, Recalibration, followed_by_norm
 from compress.repair import DEFAULT_REPAIR, LayerRepair, RepairedLayer, RepairOptions, Request
 from compress.resume import Resumption
 from compress.sequential import PairedPass, Refit, can_refit
@@ -48,12 +48,14 @@ class MeasureOptions:
 
     repair: of every layer by itself, cached
     recalibrate: whether statistics are re-estimated, or biases corrected
+    spread: whether outputs that no batch norm follows also have their spread corrected; only with a scale per output
     sequential_images: calibration images on which every layer is refitted to its real inputs, per plan; 0: none
     calibration_images: of them statistics are re-estimated
     """
 
     repair: RepairOptions = DEFAULT_REPAIR
     recalibrate: bool = True
+    spread: bool = True
     sequential_images: int = 0
     calibration_images: int = CALIBRATION_IMAGES
     weight_cache_bytes: int = WEIGHT_CACHE_BYTES
@@ -115,7 +117,8 @@ class Measurer:
         self._rounding_nodes = [nodes[f"quantiser_{number}"] for number in range(len(self.quantisers))]
         self._loaded: tuple[Scheme, ...] = ()
         self._loaded_repairs: tuple[RepairedLayer, ...] = ()
-        self._statistics: list[Statistics] = []
+        self._uncorrected: tuple[RepairedLayer, ...] = ()
+        self._corrections: Corrections | None = None
 
     def _recalibration(self) -> Recalibration:
         without = [
@@ -127,10 +130,15 @@ class Measurer:
             if layer.bias is None:
                 layer.bias = nn.Parameter(torch.zeros(layer.weight.shape[0]), requires_grad=False)
         norms = [module for module in self.module.modules() if isinstance(module, nn.BatchNorm2d)]
-        found = Recalibration(norms, without)
+        found = Recalibration(norms, without, spread=self.spread)
         if self.options.recalibrate:
             found.observe(self._run_calibration)
         return found
+
+    @property
+    def spread(self) -> bool:
+        """Whether the spread of outputs that no batch norm follows is corrected, by factors on their scales."""
+        return self.options.spread and self.options.repair.quantiser.per_channel
 
     @property
     def _calibration_batches(self) -> int:
@@ -195,15 +203,17 @@ class Measurer:
             if self.options.sequential_images and self.options.repair.update:
                 repaired = self._refit_in_order(schemes, repaired)
         self.resumption.forget_from(self._first_change(repaired, ranges) if before else 0)
+        self._loaded_repairs = repaired
         if self.options.recalibrate:
-            self._statistics = self.recalibration.repair(self._resume_calibration, self._statistics)
-        self._loaded, self._loaded_repairs = tuple(schemes), repaired
+            self._corrections = self.recalibration.repair(self._resume_calibration, self._corrections)
+            self._loaded_repairs = self._multiplied(repaired, self._corrections)
+        self._loaded, self._uncorrected = tuple(schemes), repaired
 
     def _first_change(self, repaired: tuple[RepairedLayer, ...], ranges: dict[str, ActivationRange | None]) -> int:
         """Returns the place of the first layer or rounding that differs from the repairs and ranges before."""
         places = [
             self.resumption.place(node)
-            for node, new, old in zip(self.traced.layer_nodes, repaired, self._loaded_repairs, strict=True)
+            for node, new, old in zip(self.traced.layer_nodes, repaired, self._uncorrected, strict=True)
             if not _same_weights(new, old)
         ]
         places += [
@@ -212,6 +222,18 @@ class Measurer:
             if quantiser.chosen != ranges[tensor]
         ]
         return min(places, default=self.resumption.end)
+
+    def _multiplied(self, repaired: tuple[RepairedLayer, ...], corrections: Corrections) -> tuple[RepairedLayer, ...]:
+        """Returns the repairs, scales multiplied where no batch norm follows; changes the working network likewise."""
+        found = list(repaired)
+        index_of = {id(layer): index for index, layer in enumerate(self.layers)}
+        for layer, outputs in zip(self.recalibration.layers, corrections.layers, strict=True):
+            index = index_of[id(layer)]
+            found[index] = replace(found[index], scale=found[index].scale * outputs.gain.numpy())
+            weight = torch.from_numpy(found[index].weight)
+            with torch.inference_mode():
+                self.layers[index].weight.copy_(weight.reshape(self.layers[index].weight.shape))
+        return tuple(found)
 
     def _refit_in_order(
         self, schemes: Sequence[Scheme], repaired: tuple[RepairedLayer, ...]
@@ -235,6 +257,7 @@ class Measurer:
             dict(zip(targets, self.dense_weights, strict=True)),
             {target: refit(index) for index, target in enumerate(targets) if can_refit(self.layers[index])},
             unnormed={target for target, layer in zip(targets, self.layers, strict=True) if id(layer) in unnormed},
+            spread=self.spread,
             seed=self.seed,
         )
         images = self.images[: self.options.sequential_images].contiguous(memory_format=self.memory_format)

@@ -20,7 +20,8 @@ from compress.problem import MEAN_SHARE, Problem, ProblemBlock, build_problem
 from compress.profile import LayerProfile
 from compress.prune import Partition, WeightShape, partition, select
 from compress.quantize import DEFAULT_WEIGHTS, WeightGrid, WeightQuantiser, weight_grid, weight_levels
-from compress.solver import Grid, descend, masked_least_squares, quadratic_error, round_in_order
+from compress.rounding import Effort, Piece, round_pieces
+from compress.solver import Grid, masked_least_squares, quadratic_error
 from plan.errors import MismatchError
 from plan.layer import Layer
 from plan.scheme import STRUCTURED, Dense, Method
@@ -32,6 +33,8 @@ REFIT_FLOPS = 6e9
 """Work that growing a mask, or refitting under the last one, may take, a fraction of a second: large layers grow their
 masks in fewer rounds and stop refitting earlier."""
 FEWEST_ROUNDS = 2
+SCALE_BITS = 6
+"""Widest weights whose scales are refitted: the rounding error of wider ones is lost among the others."""
 NO_INTERCEPT = 1.0
 """Share of the squared input mean in the metric of feature-map reconstruction, which refits without an intercept."""
 FISHER_FLOOR = 10.0
@@ -57,12 +60,14 @@ class RepairOptions:
         rounded as they are
     rounds: steps in which a second-order mask is grown at most, weights refitted between them
     passes: of coordinate descent after rounding
+    scales: times that the scales are refitted to the levels at up to 6 bits, each followed by a pass of descent
     quantiser: how the levels of weights are placed
     """
 
     update: bool = True
     rounds: int = 10
     passes: int = 1
+    scales: int = 2
     quantiser: WeightQuantiser = DEFAULT_WEIGHTS
 
 
@@ -260,20 +265,22 @@ class LayerRepair:
         """Rounds the weights, in order and with descent where there is a problem to solve."""
         symmetric = self.options.quantiser.symmetric
         levels_of = weight_grid(weight, bits, self._importance(problem), self.options.quantiser)
-        scale = levels_of.scale
-        levels = (weight / scale[:, None]).round().clamp(levels_of.low[:, None], levels_of.high[:, None])
-        for block in problem.blocks if problem is not None else ():
-            grid = self._grid(levels_of, bits)
-            free = self._gather(mask, block).float()
-            rounded = round_in_order(self._gather(weight, block), free, block.factors.upper, grid)
-            for _ in range(self.options.passes):
-                rounded = descend(rounded, block.target, free, block.factors.moment, grid)
-            found = rounded / grid.scale[:, None, :]
-            levels[:, block.columns] = found.round().transpose(1, 2).reshape(self.layer.K, -1)
+        levels = (weight / levels_of.scale[:, None]).round().clamp(levels_of.low[:, None], levels_of.high[:, None])
+        pieces = [
+            Piece(block, self._gather(weight, block), self._gather(mask, block).float())
+            for block in (problem.blocks if problem is not None else ())
+        ]
+        effort = Effort(
+            self.options.passes, self.options.scales if bits <= SCALE_BITS and self.options.quantiser.per_channel else 0
+        )
+        grid, found = round_pieces(pieces, self._grid(levels_of, bits), effort)
+        for piece, multiples in zip(pieces, found, strict=True):
+            levels[:, piece.block.columns] = multiples.transpose(1, 2).reshape(self.layer.K, -1)
         levels = levels * mask
         stored = levels.to(torch.int8 if bits <= 8 and symmetric else torch.int16)
         zero_point = None if symmetric else levels_of.zero_point.long().numpy()
-        return RepairedLayer(stored.numpy(), scale.numpy(), np.packbits(mask.numpy(), axis=1), bits, zero_point)
+        scale = grid.scale.reshape(-1).numpy()
+        return RepairedLayer(stored.numpy(), scale, np.packbits(mask.numpy(), axis=1), bits, zero_point)
 
     def _grid(self, levels: WeightGrid, bits: int) -> Grid:
         """Returns the levels as the solver takes them, by convolution group."""

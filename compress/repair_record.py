@@ -27,16 +27,22 @@ def recorded(options: MeasureOptions) -> list[tuple[str, dict[str, int]]]:
     """Returns the names and parameters of the repairs that run, in order."""
     steps: list[tuple[str, dict[str, int]]] = []
     if options.repair.update:
-        steps.append((UPDATE, {"rounds": options.repair.rounds, "passes": options.repair.passes}))
+        steps.append((UPDATE, _of_update(options.repair)))
         if options.sequential_images:
             steps.append((SEQUENTIAL, {"images": options.sequential_images}))
     if options.recalibrate:
-        steps.append((STATISTICS, {"images": options.calibration_images}))
+        steps.append((STATISTICS, {"images": options.calibration_images, "spread": int(options.spread)}))
     return steps
+
+
+def _of_update(repair: RepairOptions) -> dict[str, int]:
+    return {"rounds": repair.rounds, "passes": repair.passes, "scales": repair.scales}
 
 
 def options_of(repairs: Sequence[Mapping[str, Any]]) -> MeasureOptions:
     """Returns the options whose repairs a plan records, the inverse of `recorded`.
+
+    Older plans record neither "scales" nor "spread": what these stand for did not run.
 
     Raises:
         InvalidValueError: a repair that is not known, or parameters that are no whole numbers from 0.
@@ -51,12 +57,14 @@ def options_of(repairs: Sequence[Mapping[str, Any]]) -> MeasureOptions:
         update=update is not None,
         rounds=(update or {}).get("rounds", default.rounds),
         passes=(update or {}).get("passes", default.passes),
+        scales=default.scales if update is None else update.get("scales", 0),
     )
     return replace(
         DEFAULT_OPTIONS,
         repair=repair,
         sequential_images=found.get(SEQUENTIAL, {}).get("images", 0),
         recalibrate=STATISTICS in found,
+        spread=bool(found[STATISTICS].get("spread", 0)) if STATISTICS in found else DEFAULT_OPTIONS.spread,
         calibration_images=found.get(STATISTICS, {}).get("images", DEFAULT_OPTIONS.calibration_images),
     )
 

@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from compress.modules import WeightLayer
 from compress.moments import LARGEST_MOMENT, samples_wanted, unfolded
 from compress.problem import DEAD, MEAN_SHARE, Problem, ProblemBlock
-from compress.recalibrate import SMALLEST_VARIANCE, channel_axis, channel_statistics, running
+from compress.recalibrate import SMALLEST_VARIANCE, channel_axis, channel_statistics, per_channel, running, spread_gain
 from compress.solver import factorise
 
 CORRECTION = 0.5
@@ -48,7 +48,8 @@ class PairedPass(fx.Interpreter):
         module: the working network, quantisers in place, weights those of the cached repairs.
         dense_weights: by module path, the weights before compression.
         refits: by module path, what refits a layer; layers that are not in it keep their weights.
-        unnormed: module paths of layers that no batch norm follows, whose output means are put right.
+        unnormed: module paths of layers that no batch norm follows, whose outputs' means are put right.
+        spread: whether their outputs' spreads are put right too.
         seed: draws the positions at which inputs are sampled.
     """
 
@@ -59,10 +60,12 @@ class PairedPass(fx.Interpreter):
         refits: dict[str, Refit],
         *,
         unnormed: Collection[str],
+        spread: bool,
         seed: int,
     ) -> None:
         super().__init__(module)
         self.unnormed = unnormed
+        self.spread = spread
         self.dense_weights = dense_weights
         self.refits = refits
         self.generator = torch.Generator().manual_seed(seed)
@@ -91,10 +94,18 @@ class PairedPass(fx.Interpreter):
         dense = layer(dense_inputs)
         layer.weight.copy_(kept)
         if target in self.unnormed:
-            axis = channel_axis(layer)
-            shift = channel_statistics(dense, axis)[0] - channel_statistics(compressed, axis)[0]
-            compressed = compressed + (shift if axis == -1 else shift[:, None, None])
+            compressed = _matched(dense, compressed, channel_axis(layer), self.spread)
         return torch.cat((dense, compressed))
+
+
+def _matched(dense: Tensor, compressed: Tensor, axis: int, spread: bool) -> Tensor:
+    """Returns the compressed outputs with the dense mean, and where asked with a spread nearer to the dense one."""
+    (dense_mean, dense_variance), (mean, variance) = (
+        channel_statistics(dense, axis),
+        channel_statistics(compressed, axis),
+    )
+    gain = spread_gain(dense_variance, variance) if spread else torch.ones_like(mean)
+    return compressed * per_channel(gain, axis) + per_channel(dense_mean - gain * mean, axis)
 
 
 def _normed(norm: nn.BatchNorm2d, dense: Tensor, compressed: Tensor) -> Tensor:

@@ -64,12 +64,28 @@ def test_bias_takes_the_shift_of_the_mean_by_hand() -> None:
     linear.weight.copy_(torch.tensor([[1.0, 2.0]]))
     linear.bias.copy_(torch.tensor([0.5]))
     inputs = torch.tensor([[1.0, 1.0], [3.0, 2.0]])
-    found = Recalibration([], [linear])
+    found = Recalibration([], [linear], spread=False)
     found.observe(lambda: linear(inputs))
     linear.weight.copy_(torch.tensor([[1.0, 0.0]]))
-    found.repair(lambda: linear(inputs))
+    (outputs,) = found.repair(lambda: linear(inputs)).layers
+    assert torch.equal(outputs.gain, torch.ones(1))
     # dense mean 0.5 + 2 + 2 * 1.5 = 5.5, pruned mean 0.5 + 2 = 2.5: the bias takes 3
     assert torch.allclose(linear.bias, torch.tensor([3.5]))
+
+
+@torch.no_grad()
+def test_spread_goes_half_of_the_way_by_hand() -> None:
+    linear = nn.Linear(1, 1)
+    linear.weight.copy_(torch.tensor([[2.0]]))
+    linear.bias.copy_(torch.tensor([0.5]))
+    inputs = torch.tensor([[1.0], [3.0]])
+    found = Recalibration([], [linear])
+    found.observe(lambda: linear(inputs))
+    linear.weight.copy_(torch.tensor([[0.5]]))
+    (outputs,) = found.repair(lambda: linear(inputs)).layers
+    # spreads 2 and 0.5: half of the way is 1, a factor of 2 on the weight; the mean 4.5 is 1 * 2 + bias
+    assert torch.allclose(outputs.gain, torch.tensor([2.0]))
+    assert torch.allclose(linear.bias, torch.tensor([2.5]))
 
 
 @torch.no_grad()
@@ -91,5 +107,6 @@ def test_linear_layer_on_feature_maps_has_its_channels_last() -> None:
     found = Recalibration([], [linear])
     found.observe(lambda: linear(inputs))
     linear.weight.mul_(0.5)
-    found.repair(lambda: linear(inputs))
+    (outputs,) = found.repair(lambda: linear(inputs)).layers
+    linear.weight.mul_(outputs.gain[:, None])
     assert torch.allclose(linear(inputs).mean((0, 1, 2)), dense.mean((0, 1, 2)), atol=1e-6)
