@@ -20,7 +20,7 @@ Objective = Literal["energy", "latency", "edp", "size"]
 OBJECTIVES = ("energy", "latency", "edp", "size")
 METHODS = ("composite", "random", "greedy", "ilp", "nsga2", "tpe", "amc", "haq", "rules")
 ALGORITHMS = ("composite", "ppo", "ddpg", "td3", "sac")
-REPAIRS = ("standard", "sequential")
+REPAIRS = ("standard", "sequential", "rounding")
 PROXIES = ("second-order", "uncorrected", "one-layer", "relative-error", "weight-error")
 NO_EFFECT = ("out", "resume", "dry_run", "quiet", "json")
 """Settings that do not change what is found; plan.json leaves them out."""
@@ -125,8 +125,8 @@ class Settings:
     repair: str = field(
         default="standard",
         metadata=_flag(
-            "standard, or sequential: refit every layer to the inputs that the plan gives it, more accurate, several "
-            "times slower to measure",
+            "standard; sequential: refit every layer to the inputs that the plan gives it, more accurate at low bits, "
+            "several times slower to measure; rounding: also optimise roundings, a minute and more for every plan",
             read=_one_of(REPAIRS),
         ),
     )

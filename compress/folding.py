@@ -92,7 +92,7 @@ def _norm_behind(module: fx.GraphModule, target: str) -> fx.Node | None:
 def _fold_one(module: fx.GraphModule, target: str, found: IntegerLayer, node: fx.Node) -> IntegerLayer:
     """Folds one batch norm into its layer where the levels allow it; returns the layer's integers."""
     layer, norm = weight_layer(module, target), module.get_submodule(str(node.target))
-    factor, shift = _affine(norm)
+    factor, shift = affine(norm)
     sign = np.sign(factor).astype(np.int16)  # 0 where the norm erases an output
     dims = found.levels.ndim
     levels, zero_point = found.levels * _per_output(sign, dims), found.zero_point * sign
@@ -108,7 +108,7 @@ def _fold_one(module: fx.GraphModule, target: str, found: IntegerLayer, node: fx
     return IntegerLayer(levels, zero_point, scale, found.container_bits)
 
 
-def _affine(norm: nn.Module) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def affine(norm: nn.Module) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns factor and shift (channels,) of a batch norm in evaluation mode."""
     if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
         raise TypeError(f"{type(norm).__name__} is no batch norm with running statistics")

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from compress.adaround import Samples, adarounded
 from compress.apply import Compressed, LayerRecord
 from compress.cache import ByteCache
 from compress.fake_quant import FakeQuantiser, with_quantisers
@@ -36,6 +37,8 @@ LARGEST_BATCH, SMALLEST_BATCH, SMALLEST_CALIBRATION_BATCH = 128, 4, 32
 BATCH_BYTES = 40 << 20
 """Largest activation of a batch, about: MobileNetV2 at 224 pixels runs twice as fast in batches of 8 as of 128."""
 UNTOUCHED_BITS = 16
+ADAROUND_BITS = 6
+"""Widest weights whose rounding is optimised."""
 CALIBRATION_IMAGES = 512
 WEIGHT_CACHE_BYTES = 384 << 20
 PROBLEM_CACHE_BYTES = 384 << 20
@@ -50,6 +53,7 @@ class MeasureOptions:
     recalibrate: whether statistics are re-estimated, or biases corrected
     spread: whether outputs that no batch norm follows also have their spread corrected; only with a scale per output
     sequential_images: calibration images on which every layer is refitted to its real inputs, per plan; 0: none
+    rounding_steps: of descent on the rounding of every layer of up to 6 bits, in the sequential refit; 0: none
     calibration_images: of them statistics are re-estimated
     """
 
@@ -57,6 +61,7 @@ class MeasureOptions:
     recalibrate: bool = True
     spread: bool = True
     sequential_images: int = 0
+    rounding_steps: int = 0
     calibration_images: int = CALIBRATION_IMAGES
     weight_cache_bytes: int = WEIGHT_CACHE_BYTES
     problem_cache_bytes: int = PROBLEM_CACHE_BYTES
@@ -200,7 +205,8 @@ class Measurer:
                 layer.weight.copy_(torch.from_numpy(found.weight).reshape(dense.shape))
             self._set_ranges(schemes)
             self.recalibration.restore()
-            if self.options.sequential_images and self.options.repair.update:
+        if self.options.sequential_images and self.options.repair.update:
+            with torch.no_grad():  # not inference mode, whose tensors cannot take part in the descent on roundings
                 repaired = self._refit_in_order(schemes, repaired)
         self.resumption.forget_from(self._first_change(repaired, ranges) if before else 0)
         self._loaded_repairs = repaired
@@ -243,12 +249,17 @@ class Measurer:
         kept = self.channels.kept(schemes)
 
         def refit(index: int) -> Refit:
-            def solve(problem: Problem) -> Tensor:
-                refitted[index] = self.repairs[index].refit(problem, repaired[index])
-                return torch.from_numpy(refitted[index].weight)
+            def solve(problem: Problem, samples: Samples | None) -> Tensor:
+                found, weight = self.repairs[index].refit(problem, repaired[index])
+                if samples is not None:
+                    steps = self.options.rounding_steps
+                    found = adarounded(weight, found, samples, steps=steps, seed=self.seed + index)
+                refitted[index] = found
+                return torch.from_numpy(found.weight)
 
             inputs = kept[index].inputs
-            return Refit(self.repairs[index].target(inputs), torch.from_numpy(inputs), solve)
+            sampled = self.options.rounding_steps > 0 and schemes[index].weight_bits <= ADAROUND_BITS
+            return Refit(self.repairs[index].target(inputs), torch.from_numpy(inputs), solve, sampled)
 
         targets = self.traced.layer_targets
         unnormed = {id(layer) for layer in self.recalibration.layers}

@@ -137,11 +137,14 @@ class LayerRepair:
         """Returns the dense weights (K, D) with removed inputs, bool (C,), made up for by those that stay."""
         return self._targets(self._problem(kept_inputs))
 
-    def refit(self, problem: Problem, found: RepairedLayer) -> RepairedLayer:
-        """Returns a repaired layer refitted and rounded anew to another problem, under the mask that it has."""
+    def refit(self, problem: Problem, found: RepairedLayer) -> tuple[RepairedLayer, Tensor]:
+        """Returns a repaired layer refitted and rounded anew to another problem, under the mask that it has.
+
+        Second come the refitted weights before they were rounded, (K, D).
+        """
         mask = torch.from_numpy(found.mask)
         weight = self._solve(self._targets(problem), mask, problem, _iterations(problem))
-        return self._finish(weight, mask, found.bits, problem)
+        return self._finish(weight, mask, found.bits, problem), weight
 
     def error(self, repaired: RepairedLayer, kept_outputs: BoolArray) -> float:
         """Returns the expected loss increase, 0.5 * sum_k fisher_k * d_k H d_k^T.

@@ -10,17 +10,20 @@ from compress.measure import DEFAULT_OPTIONS, MeasureOptions
 from compress.repair import RepairOptions
 from plan.errors import InvalidValueError
 
-UPDATE, SEQUENTIAL, STATISTICS = (
+UPDATE, SEQUENTIAL, ROUNDING, STATISTICS = STEPS = (
     "second-order weight update",
     "sequential refit",
+    "rounding optimisation",
     "statistics re-estimation",
 )
-SEQUENTIAL_IMAGES = 256
+SEQUENTIAL_IMAGES, ROUNDING_STEPS = 256, 1000
 REPAIRS: dict[str, MeasureOptions] = {
     "standard": DEFAULT_OPTIONS,
     "sequential": replace(DEFAULT_OPTIONS, sequential_images=SEQUENTIAL_IMAGES),
+    "rounding": replace(DEFAULT_OPTIONS, sequential_images=SEQUENTIAL_IMAGES, rounding_steps=ROUNDING_STEPS),
 }
-"""What `--repair` may name. The sequential refit makes every measurement several times slower."""
+"""What `--repair` may name. The sequential refit makes every measurement several times slower, the optimisation of
+roundings takes a minute and more for every plan."""
 
 
 def recorded(options: MeasureOptions) -> list[tuple[str, dict[str, int]]]:
@@ -30,6 +33,8 @@ def recorded(options: MeasureOptions) -> list[tuple[str, dict[str, int]]]:
         steps.append((UPDATE, _of_update(options.repair)))
         if options.sequential_images:
             steps.append((SEQUENTIAL, {"images": options.sequential_images}))
+            if options.rounding_steps:
+                steps.append((ROUNDING, {"steps": options.rounding_steps}))
     if options.recalibrate:
         steps.append((STATISTICS, {"images": options.calibration_images, "spread": int(options.spread)}))
     return steps
@@ -48,9 +53,9 @@ def options_of(repairs: Sequence[Mapping[str, Any]]) -> MeasureOptions:
         InvalidValueError: a repair that is not known, or parameters that are no whole numbers from 0.
     """
     found = {str(entry["name"]): _numbers(entry) for entry in repairs}
-    unknown = sorted(set(found) - {UPDATE, SEQUENTIAL, STATISTICS})
+    unknown = sorted(set(found) - set(STEPS))
     if unknown:
-        raise InvalidValueError(f"repairs names '{unknown[0]}' (allowed: {UPDATE}, {SEQUENTIAL}, {STATISTICS})")
+        raise InvalidValueError(f"repairs names '{unknown[0]}' (allowed: {', '.join(STEPS)})")
     update, default = found.get(UPDATE), RepairOptions()
     repair = replace(
         default,
@@ -63,6 +68,7 @@ def options_of(repairs: Sequence[Mapping[str, Any]]) -> MeasureOptions:
         DEFAULT_OPTIONS,
         repair=repair,
         sequential_images=found.get(SEQUENTIAL, {}).get("images", 0),
+        rounding_steps=found.get(ROUNDING, {}).get("steps", 0),
         recalibrate=STATISTICS in found,
         spread=bool(found[STATISTICS].get("spread", 0)) if STATISTICS in found else DEFAULT_OPTIONS.spread,
         calibration_images=found.get(STATISTICS, {}).get("images", DEFAULT_OPTIONS.calibration_images),

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from compress.adaround import Samples
+from compress.behind import behind
 from compress.modules import WeightLayer
 from compress.moments import LARGEST_MOMENT, samples_wanted, unfolded
 from compress.problem import DEAD, MEAN_SHARE, Problem, ProblemBlock
@@ -33,12 +35,14 @@ class Refit:
 
     anchor: (K, D), the weights from which its target starts: the dense ones, with removed inputs made up for
     kept_inputs: bool (C,); what stands in the others is no signal: batch norms behind removed filters divide by nothing
-    solve: takes the layer's problem and returns its weights, (K, D)
+    solve: takes the layer's problem, and samples where they are asked for, and returns its weights, (K, D)
+    sampled: whether samples are asked for
     """
 
     anchor: Tensor
     kept_inputs: Tensor
-    solve: Callable[[Problem], Tensor]
+    solve: Callable[[Problem, Samples | None], Tensor]
+    sampled: bool = False
 
 
 class PairedPass(fx.Interpreter):
@@ -64,6 +68,8 @@ class PairedPass(fx.Interpreter):
         seed: int,
     ) -> None:
         super().__init__(module)
+        self.network = module
+        self.nodes = {str(node.target): node for node in module.graph.nodes if node.op == "call_module"}
         self.unnormed = unnormed
         self.spread = spread
         self.dense_weights = dense_weights
@@ -85,9 +91,13 @@ class PairedPass(fx.Interpreter):
     def _layer(self, target: str, layer: WeightLayer, inputs: Tensor) -> Tensor:
         dense_inputs, inputs_now = inputs.chunk(2)
         if target in self.refits:
-            refit = self.refits[target]
-            problem = paired_problem(layer, self.dense_weights[target], inputs, refit=refit, generator=self.generator)
-            layer.weight.copy_(refit.solve(problem).reshape(layer.weight.shape))
+            refit, dense_weight = self.refits[target], self.dense_weights[target]
+            pair = sampled_pair(layer, inputs, self.generator)
+            samples = (
+                Samples(pair.compressed, behind(self.network, self.nodes[target], layer)) if refit.sampled else None
+            )
+            solved = refit.solve(paired_problem(dense_weight, pair, refit), samples)
+            layer.weight.copy_(solved.reshape(layer.weight.shape))
         compressed = layer(inputs_now)
         kept = layer.weight.detach().clone()
         layer.weight.copy_(self.dense_weights[target])
@@ -124,26 +134,40 @@ def _normed(norm: nn.BatchNorm2d, dense: Tensor, compressed: Tensor) -> Tensor:
     return result
 
 
-def paired_problem(
-    layer: nn.Module, dense_weight: Tensor, inputs: Tensor, *, refit: Refit, generator: torch.Generator
-) -> Problem:
-    """Returns the least-squares problem of a layer whose second half of inputs is to give the first half's outputs.
+@dataclass(frozen=True)
+class Pair:
+    """Input vectors of one layer at the same positions of the same images, (G, n, D) in either network."""
+
+    dense: Tensor
+    compressed: Tensor
+
+
+def sampled_pair(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -> Pair:
+    """Returns sampled input vectors.
 
     Args:
         layer: convolution or linear
-        dense_weight: its dense weights
         inputs: (2 N, ...), the dense network's inputs and then the compressed one's, of the same images
-        refit: where the target starts, and which inputs there are
-        generator: draws the sampled positions, the same ones for both halves
+        generator: draws the positions
     """
     if not isinstance(layer, nn.Conv2d | nn.Linear):
         raise TypeError(f"a {type(layer).__name__} holds no weights to refit")
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-    columns = dense_weight[0].numel()
-    images = inputs.shape[0] // 2
-    vectors = unfolded(layer, inputs, max(1, -(-samples_wanted(columns, groups) // images)), generator)
-    dense, now = vectors.chunk(2, dim=1)
-    moment, cross = _centred(now, now), _centred(now, dense)
+    wanted = samples_wanted(layer.weight[0].numel(), groups)
+    vectors = unfolded(layer, inputs, max(1, -(-wanted // (inputs.shape[0] // 2))), generator)
+    return Pair(*vectors.chunk(2, dim=1))
+
+
+def paired_problem(dense_weight: Tensor, pair: Pair, refit: Refit) -> Problem:
+    """Returns the least-squares problem of a layer whose compressed inputs are to give the dense outputs.
+
+    Args:
+        dense_weight: its dense weights
+        pair: its inputs
+        refit: where the target starts, and which inputs there are
+    """
+    groups, _, columns = pair.dense.shape
+    moment, cross = _centred(pair.compressed, pair.compressed), _centred(pair.compressed, pair.dense)
     weight, start = (part.reshape(groups, -1, columns).transpose(1, 2) for part in (dense_weight, refit.anchor))
     if groups > 1:
         return Problem((_block(torch.arange(columns), moment, cross @ weight, start),))

@@ -30,13 +30,13 @@ from compress.measure import MeasureOptions, Measurer
 from compress.profile import Profile, profile
 from compress.quantize import DEFAULT_ACTIVATIONS, ActivationQuantiser, WeightQuantiser
 from compress.repair import RepairOptions
+from compress.repair_record import ROUNDING_STEPS, SEQUENTIAL_IMAGES
 from envs.accuracy.statistics import drop_points, paired_bootstrap
 from experiments.uniform_setting import SETTINGS, Setting, schemes_of
 from plan.errors import InvalidValueError, UnknownNameError
 from plan.registry import close_names
 from plan.rows import read_rows, write_rows
 
-SEQUENTIAL_IMAGES = 256
 BOOTSTRAP_SEED = 0
 
 
@@ -63,6 +63,9 @@ VARIANTS: dict[str, Variant] = {
     "without weight update": _with(RepairOptions(update=False)),
     "without growing masks": _with(RepairOptions(rounds=1)),
     "without descent": _with(RepairOptions(passes=0)),
+    "without refitted scales": _with(RepairOptions(scales=0)),
+    "without spread": Variant(replace(ALL, spread=False)),
+    "with rounding optimisation": Variant(replace(ALL, rounding_steps=ROUNDING_STEPS)),
     "without re-estimation": Variant(replace(ALL, recalibrate=False)),
     "weights min-max": _with(RepairOptions(quantiser=WeightQuantiser(ranges="min-max"))),
     "weights percentile": _with(RepairOptions(quantiser=WeightQuantiser(ranges="percentile"))),

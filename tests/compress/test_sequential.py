@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from compress.measure import MeasureOptions, Measurer
 from compress.profile import Profile
-from compress.sequential import CORRECTION, Refit, paired_problem
+from compress.sequential import CORRECTION, Refit, paired_problem, sampled_pair
 from compress.verify import verify
 from networks.trace import TracedNetwork
 from plan.scheme import DENSE, Element, Filter, Method, Scheme
@@ -26,7 +26,7 @@ def coarse(layers: int = 5, bits: int = 3) -> list[Scheme]:
 def untouched(layer: nn.Conv2d | nn.Linear) -> Refit:
     weight = layer.weight.detach()
     inputs = layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features
-    return Refit(weight.reshape(len(weight), -1), torch.ones(inputs, dtype=torch.bool), lambda problem: weight)
+    return Refit(weight.reshape(len(weight), -1), torch.ones(inputs, dtype=torch.bool), lambda problem, samples: weight)
 
 
 def test_target_lies_between_dense_weights_and_least_squares() -> None:
@@ -34,9 +34,8 @@ def test_target_lies_between_dense_weights_and_least_squares() -> None:
     layer = nn.Linear(6, 4, bias=False)
     dense = torch.randn(400, 6, generator=generator)
     now = dense * 0.5
-    problem = paired_problem(
-        layer, layer.weight.detach(), torch.cat((dense, now)), refit=untouched(layer), generator=generator
-    )
+    pair = sampled_pair(layer, torch.cat((dense, now)), generator)
+    problem = paired_problem(layer.weight.detach(), pair, untouched(layer))
     (block,) = problem.blocks
     best = 2 * layer.weight.detach()[:, block.columns].T  # half the inputs need twice the weights, damping aside
     wanted = torch.lerp(layer.weight.detach()[:, block.columns].T, best, CORRECTION)
@@ -49,7 +48,7 @@ def test_equal_inputs_leave_the_weights() -> None:
     images = torch.randn(20, 4, 8, 8, generator=generator)
     weight = layer.weight.detach()
     both = torch.cat((images, images))
-    (block,) = paired_problem(layer, weight, both, refit=untouched(layer), generator=generator).blocks
+    (block,) = paired_problem(weight, sampled_pair(layer, both, generator), untouched(layer)).blocks
     assert torch.allclose(block.target.transpose(1, 2).reshape(4, 1, 3, 3), layer.weight, atol=1e-4)
 
 
