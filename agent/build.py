@@ -13,7 +13,8 @@ from torch import Tensor
 from agent.plan_sources import Sources
 from agent.source_hash import BEHIND_PROFILES, source_sha256
 from compress.layer_store import LayerStore, profile_sha256
-from compress.measure import DEFAULT_OPTIONS, MeasureOptions, Measurer
+from compress.measure import Measurer
+from compress.options import DEFAULT_OPTIONS, MeasureOptions
 from compress.problem import metric_blocks
 from compress.profile import Profile, images_sha256, load_profile, profile, save_profile
 from envs.accuracy.calibration import Calibration

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,11 +21,12 @@ from compress.in_place import work_apart, work_in_place
 from compress.layer_store import LayerStore
 from compress.masks import ChannelMasks, KeptChannels
 from compress.modules import fast_layout, weight_layers
+from compress.options import DEFAULT_OPTIONS, MeasureOptions
 from compress.problem import Problem
 from compress.profile import Profile
 from compress.quantize import ActivationRange
 from compress.recalibrate import Corrections, Recalibration, followed_by_norm
-from compress.repair import DEFAULT_REPAIR, LayerRepair, RepairedLayer, RepairOptions, Request
+from compress.repair import LayerRepair, RepairedLayer, Request
 from compress.resume import Resumption
 from compress.sequential import PairedPass, Refit, can_refit
 from networks.trace import TracedNetwork
@@ -39,36 +40,6 @@ BATCH_BYTES = 40 << 20
 UNTOUCHED_BITS = 16
 ADAROUND_BITS = 6
 """Widest weights whose rounding is optimised."""
-CALIBRATION_IMAGES = 512
-WEIGHT_CACHE_BYTES = 384 << 20
-PROBLEM_CACHE_BYTES = 384 << 20
-ACTIVATION_CACHE_BYTES = 384 << 20
-
-
-@dataclass(frozen=True)
-class MeasureOptions:
-    """Repairs that run for every plan, and how much memory their results may take.
-
-    repair: of every layer by itself, cached
-    recalibrate: whether statistics are re-estimated, or biases corrected
-    spread: whether outputs that no batch norm follows also have their spread corrected; only with a scale per output
-    sequential_images: calibration images on which every layer is refitted to its real inputs, per plan; 0: none
-    rounding_steps: of descent on the rounding of every layer of up to 6 bits, in the sequential refit; 0: none
-    calibration_images: of them statistics are re-estimated
-    """
-
-    repair: RepairOptions = DEFAULT_REPAIR
-    recalibrate: bool = True
-    spread: bool = True
-    sequential_images: int = 0
-    rounding_steps: int = 0
-    calibration_images: int = CALIBRATION_IMAGES
-    weight_cache_bytes: int = WEIGHT_CACHE_BYTES
-    problem_cache_bytes: int = PROBLEM_CACHE_BYTES
-    activation_cache_bytes: int = ACTIVATION_CACHE_BYTES
-
-
-DEFAULT_OPTIONS = MeasureOptions()
 
 
 class Measurer:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from compress.measure import DEFAULT_OPTIONS, MeasureOptions
+from compress.options import DEFAULT_OPTIONS, MeasureOptions
 from compress.repair import RepairOptions
 from plan.errors import InvalidValueError
 

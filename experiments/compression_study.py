@@ -26,7 +26,8 @@ from agent.build import Subject, open_subject, use_threads
 from agent.command import DONE, run_command
 from agent.config import Parser
 from agent.progress import Display, make_display
-from compress.measure import MeasureOptions, Measurer
+from compress.measure import Measurer
+from compress.options import MeasureOptions
 from compress.profile import Profile, profile
 from compress.quantize import DEFAULT_ACTIVATIONS, ActivationQuantiser, WeightQuantiser
 from compress.repair import RepairOptions

@@ -9,7 +9,8 @@ from torch import Tensor, fx, nn
 
 from compress.adaround import Samples, adarounded
 from compress.behind import behind
-from compress.measure import MeasureOptions, Measurer
+from compress.measure import Measurer
+from compress.options import MeasureOptions
 from compress.profile import Profile
 from compress.repair import RepairedLayer
 from compress.verify import verify

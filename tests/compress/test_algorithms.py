@@ -11,7 +11,8 @@ from torch import Tensor
 
 from compress.criteria import HYSTERESIS_HIGH, HYSTERESIS_LOW, norm_scores, spliced_scores
 from compress.masks import ChannelMasks, KeptChannels
-from compress.measure import MeasureOptions, Measurer
+from compress.measure import Measurer
+from compress.options import MeasureOptions
 from compress.profile import Profile
 from compress.prune import WeightShape, partition, select
 from compress.prune.patterns import fits_pattern, pattern_masks

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from compress.measure import MeasureOptions, Measurer, batch_of
+from compress.measure import Measurer, batch_of
+from compress.options import MeasureOptions
 from compress.profile import ACTIVATION_BITS, Profile, load_profile, profile, save_profile
 from compress.repair import RepairOptions
 from networks.trace import TracedNetwork

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from compress.cache import ByteCache
 from compress.masks import KeptChannels
-from compress.measure import MeasureOptions, Measurer
+from compress.measure import Measurer
+from compress.options import MeasureOptions
 from compress.problem import build_problem, metric_blocks
 from compress.profile import Profile
 from compress.prune import kept_count, partition

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agent import config
-from compress.measure import DEFAULT_OPTIONS, MeasureOptions
+from compress.options import DEFAULT_OPTIONS, MeasureOptions
 from compress.repair import RepairOptions
 from compress.repair_record import REPAIRS, options_of, recorded
 from plan.errors import InvalidValueError

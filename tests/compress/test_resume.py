@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from compress.measure import DEFAULT_OPTIONS, MeasureOptions, Measurer
+from compress.measure import Measurer
+from compress.options import DEFAULT_OPTIONS, MeasureOptions
 from compress.profile import Profile
 from networks.trace import TracedNetwork
 from plan.scheme import DENSE, Element, Method, Scheme

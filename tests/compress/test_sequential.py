@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.measure import MeasureOptions, Measurer
+from compress.measure import Measurer
+from compress.options import MeasureOptions
 from compress.profile import Profile
 from compress.sequential import CORRECTION, Refit, paired_problem, sampled_pair
 from compress.verify import verify
