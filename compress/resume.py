@@ -39,6 +39,7 @@ class Resumption:
         self._ends = last_uses(self._nodes)
         self._cuts = cuts_of(self._nodes, work)
         self._values: dict[tuple[int, int], dict[int, Tensor]] = {}
+        self._spare: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._owners: dict[int, weakref.ref[Tensor]] = {}
 
     @property
@@ -52,9 +53,9 @@ class Resumption:
 
     def forget_from(self, place: int) -> None:
         """Forgets every value that the node at a place, or one behind it, has gone into."""
-        for values in self._values.values():
+        for key, values in self._values.items():
             for cut in [cut for cut in values if cut > place]:
-                self.bytes -= values.pop(cut).nbytes
+                self._spare.setdefault(key, {})[cut] = values.pop(cut)  # its memory takes the next plan's value
 
     def start(self, images: Tensor, batches: int) -> int:
         """Returns the furthest place from which all of the first batches of images can go on, 0 if there is none."""
@@ -76,7 +77,7 @@ class Resumption:
         for cut in (*(cut for cut in self._cuts if cut > place), len(self._nodes)):
             output = self._run(values, place, cut, batch)
             if cut in self._cuts:
-                self._keep(known, cut, values[self._cuts[cut]])
+                self._keep((id(images), number), cut, values[self._cuts[cut]])
             place = cut
         return output
 
@@ -84,15 +85,19 @@ class Resumption:
         """Returns the values kept of a batch, by place; those of tensors that are gone are forgotten."""
         owner = self._owners.get(id(images))
         if owner is None or owner() is not images:
-            gone = {key for key, held in self._owners.items() if held() is None} | {id(images)}
+            gone = {key for key, tensor in self._owners.items() if tensor() is None} | {id(images)}
             for key in [key for key in self._values if key[0] in gone]:
-                self.bytes -= sum(value.nbytes for value in self._values.pop(key).values())
-            self._owners = {key: held for key, held in self._owners.items() if key not in gone}
+                held = (*self._values.pop(key).values(), *self._spare.pop(key, {}).values())
+                self.bytes -= sum(value.nbytes for value in held)
+            self._owners = {key: tensor for key, tensor in self._owners.items() if key not in gone}
             self._owners[id(images)] = weakref.ref(images)
         return self._values.setdefault((id(images), number), {})
 
-    def _keep(self, known: dict[int, Tensor], cut: int, value: Tensor) -> None:
-        if cut not in known and self.bytes + value.nbytes <= self.limit_bytes:
+    def _keep(self, key: tuple[int, int], cut: int, value: Tensor) -> None:
+        known, spare = self._values[key], self._spare.get(key, {}).pop(cut, None)
+        if spare is not None:
+            known[cut] = spare.copy_(value)
+        elif cut not in known and self.bytes + value.nbytes <= self.limit_bytes:
             known[cut] = value.clone()
             self.bytes += value.nbytes
 
