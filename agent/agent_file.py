@@ -26,7 +26,7 @@ from agent.learners import Learners
 from networks.archive import UNREADABLE
 from plan.errors import FileFormatError, MissingFileError, UnwritableError
 
-SCHEMA, VERSION = "espalier.agent", 1
+SCHEMA, VERSION = "espalier.agent", 2
 HEADER, PARAMETERS, STATE = "agent.json", "parameters.safetensors", "state.npz"
 REPLAYED = ("observations", "actions", "rewards", "dones")
 

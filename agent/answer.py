@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 
 from agent.actor import load_actor
-from agent.decide import decide, rate_grid
+from agent.decide import decide, play, rate_grid, shown
 from agent.exploration import additive_plans
 from agent.hints import HintLayout
 from agent.interface import Interface
@@ -25,6 +25,7 @@ from agent.searchers.frontier import predicted_frontier
 from agent.steps import Stepper
 from envs.accuracy.archive import Measurement
 from envs.accuracy.calibration import Calibration
+from envs.conditions import mixes_within
 from envs.observation import build_observer
 from envs.problem import Metrics, Objective, Problem
 from plan.budget import FLAGS, Budget
@@ -81,7 +82,7 @@ def answer(run: OpenedRun, confidence: float) -> Answer:
     """
     problem, limits = run.problem, run.settings.limits
     cautious = replace(limits, drop_points=cautious_drop(problem.calibration, limits.drop_points, confidence))
-    candidates = _candidates(run)
+    candidates = _candidates(run, cautious)
     lander = Lander(problem, Stepper(problem, Bounds.of(problem, limits).limited_costs))
     landed = [
         lander.land(start, cautious, rounds=ROUNDS, exchanges=EXCHANGES)
@@ -109,18 +110,30 @@ def cautious_drop(calibration: Calibration, points: float, confidence: float) ->
     return low
 
 
-def _candidates(run: OpenedRun) -> Choices:
-    """Returns the predicted frontier of the agent's plans, of the best that it met in training, and of the measured."""
+def _candidates(run: OpenedRun, limits: Budget) -> Choices:
+    """Returns the plans to land from.
+
+    The predicted frontier of the agent's plans without limits, of the best that it met in training, and of the
+    measured; then its plans when it is shown the limits, under the objective and its mixes with the limited costs.
+    """
     files = [file for name in AGENTS if (file := run.folder / name).is_file()]
     if not files:
         raise MissingFileError(
             f"{run.folder} holds no {AGENTS[-1]}: --method {run.settings.method}; ask a run of agent.train"
         )
-    actor, observer = load_actor(files[0]), build_observer(run.problem)
+    bounds = Bounds.of(run.problem, limits)
+    mixes = mixes_within(run.problem, bounds.limited_costs)
+    actor, observer = load_actor(files[0]), build_observer(run.problem, mixes)
     actor.interface.check_same_shapes(Interface(HintLayout.of(observer), 1, run.problem.space.n_layers))
-    plans = decide(actor.learners, observer, rate_grid(RATES))
+    rates = rate_grid(RATES)
+    plans = decide(actor.learners, observer, rates)
     known = np.array([entry.choice for entry in run.measured], dtype=np.int16)
-    return predicted_frontier(run.problem, np.concatenate((plans, actor.elite, known)))
+    free = predicted_frontier(run.problem, np.concatenate((plans, actor.elite, known)))
+    limits_shown = shown(bounds, len(mixes) * RATES)
+    told = play(
+        actor.learners, observer, np.tile(rates, len(mixes)), mixes=np.repeat(mixes, RATES), limits=limits_shown
+    )
+    return np.concatenate((free, told.choices))
 
 
 def _nearest(problem: Problem, candidates: Choices, limits: Budget) -> Choices:

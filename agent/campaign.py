@@ -25,6 +25,7 @@ from agent.record import Found, Measurement, Order, describe
 from agent.refine import fitted, refine
 from agent.run_folder import RunFolder, versions
 from agent.searchers.protocol import AdaptingSearcher, MeasuringSearcher, Searcher, Stop
+from agent.searchers.resumable import Resumable, read_state, write_state
 from envs.accuracy.archive import Archive
 from envs.accuracy.archive import Measurement as Measured
 from envs.problem import Problem
@@ -36,6 +37,8 @@ from plan.space import Choices
 SPREAD_PLANS = 512
 ROUND = 4
 """Plans that are measured between two fits of the calibration."""
+KEPT_EVERY_SECONDS = 10.0
+"""A search's state is written at most so often."""
 CALIBRATION_STREAM, FIDELITY_STREAM = 1, 2
 """Children of the run's seed."""
 
@@ -73,6 +76,26 @@ class Watcher:
 
     def improved(self, best: Measured) -> None:
         """Does nothing: the archive tells of better plans as they are measured."""
+
+
+@dataclass(frozen=True)
+class KeepingWatcher(Watcher):
+    """A watcher of a search that also keeps its state from time to time; when, changes nothing that is found."""
+
+    searcher: Searcher
+    kept: list[float] = field(default_factory=lambda: [time.monotonic()])
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Moves the display's bar, and keeps the state if that was not done lately."""
+        super().progress(phase, done, total)
+        if time.monotonic() - self.kept[-1] > KEPT_EVERY_SECONDS:
+            self.keep()
+
+    def keep(self) -> None:
+        """Writes the state of a searcher that has no files of its own."""
+        if isinstance(self.searcher, Resumable):
+            write_state(self.folder.checkpoint, self.searcher.state())
+        self.kept[:] = [time.monotonic()]
 
 
 @dataclass
@@ -159,11 +182,16 @@ class Campaign:
 
     def propose(self, searcher: Searcher, deadline: float | None) -> Choices:
         """Returns the searcher's candidates, found on the proxy alone; it has half of the time that is left."""
+        if isinstance(searcher, Resumable):
+            searcher.restore(read_state(self.folder.checkpoint))
         now = time.monotonic()
         stop = Stop(self.effort.steps, self.effort.evaluations, None if deadline is None else (now + deadline) / 2)
-        return searcher.search(
-            self.problem, self.settings.limits, stop=stop, seed=self.settings.seed, observer=self._observer
+        observer = KeepingWatcher(self.display, self.folder, searcher)
+        found = searcher.search(
+            self.problem, self.settings.limits, stop=stop, seed=self.settings.seed, observer=observer
         )
+        observer.keep()
+        return found
 
     def adapt(self, searcher: Searcher, candidates: Choices, deadline: float | None) -> Choices:
         """Returns the candidates after the measured phase of a searcher that has one."""

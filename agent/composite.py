@@ -24,6 +24,7 @@ from agent.agent_file import (
     AgentFile,
     read_agent_file,
     replay_of,
+    restore_networks,
     restore_replay,
     restore_tensors,
     tensors_of,
@@ -52,8 +53,8 @@ from plan.errors import FileFormatError
 from plan.space import Choices
 
 FloatArray = NDArray[np.float32]
-REHEARSED = 32
-"""Greedy episodes after every rollout, for the best plans met; the first of them follow the hints."""
+REHEARSED, ROLLOUTS_PER_REHEARSAL = 64, 2
+"""Greedy episodes after every second rollout, for the best plans met; the first of them follow the hints."""
 GOLDEN = 0.6180339887
 
 
@@ -150,7 +151,9 @@ class CompositeAgent(BaseAlgorithm):
                 if summary is None:
                     break
                 iteration += 1
-                self._remember(env, [*summary.outcomes, self._rehearse(env)])
+                self._remember(env, list(summary.outcomes))
+                if self._rollouts(summary) % ROLLOUTS_PER_REHEARSAL == 1:
+                    self._remember(env, [self._rehearse(env)])
                 self._train(summary)
                 if log_interval and iteration % log_interval == 0:
                     self._log(summary)
@@ -170,10 +173,14 @@ class CompositeAgent(BaseAlgorithm):
         callback.on_rollout_end()
         return summary
 
+    def _rollouts(self, summary: Summary) -> int:
+        """Returns how many rollouts there have been, those before a checkpoint included."""
+        return self.num_timesteps // summary.decisions
+
     def _rehearse(self, env: CompressionVecEnv) -> Outcome:
         """Returns greedy episodes of the policy as it stands, at rates between those of other rehearsals."""
         shift = (self.num_timesteps // env.num_envs * GOLDEN) % 1.0
-        low, high = np.log(env.rates)
+        low, high = np.log(env.draws.rates)
         rates = np.exp(low + (high - low) * (np.arange(REHEARSED) + shift) / REHEARSED)
         return play(self.learners, env.core.observer, rates)
 
@@ -223,16 +230,20 @@ class CompositeAgent(BaseAlgorithm):
             return {"method": decision.methods[0], "values": decision.values[0]}, state
         return {"method": decision.methods, "values": decision.values}, state
 
-    def decide(self, observer: Observer, rates: FloatArray64, *, draws: int = 0) -> Choices:
+    def decide(
+        self, observer: Observer, rates: FloatArray64, *, draws: int = 0, limits: Budget | None = None
+    ) -> Choices:
         """Returns the plan that the agent makes at every exchange rate, int16 (B, L, 4): a frontier in one batch.
 
         Args:
             observer: of the problem to be decided, which may be another than the one trained on.
             rates: (B,) exchange rates of error against objective, positive.
             draws: episodes per rate with drawn methods, besides the greedy one; the best of them is returned.
+            limits: shown to the agent as those of every episode, none when None.
         """
+        bounds = None if limits is None else Bounds.of(observer.problem, limits)
         with self._stream:
-            return decide(self.learners, observer, rates, draws=draws)
+            return decide(self.learners, observer, rates, draws=draws, bounds=bounds)
 
     def decide_within(self, observer: Observer, limits: Budget) -> Choices:
         """Returns the cheapest plan that the agent makes within limits, int16 (L, 4), in a few batches of episodes.
@@ -305,6 +316,25 @@ class CompositeAgent(BaseAlgorithm):
         agent = cls(env, seed=seed, hyper=hyper, interface=interface, tensorboard_log=tensorboard_log)
         agent._restore(content, str(path))
         return agent
+
+    def take_networks(self, path: str | Path) -> None:
+        """Begins with the networks of the agent in a file, of this problem or another; optimisers and replays are new.
+
+        Raises:
+            MissingFileError: no such file.
+            FileFormatError: not a file that `save` wrote, or networks of another width.
+            MismatchError: made for other observations or methods.
+        """
+        content = read_agent_file(Path(path))
+        try:
+            found = Interface.from_json(content.header["interface"])
+        except (KeyError, TypeError) as error:
+            raise FileFormatError(str(path), [f"agent.json: {error}"]) from error
+        found.check_same_shapes(self.interface)
+        try:
+            restore_networks(self.learners, content.tensors)
+        except RuntimeError as error:
+            raise FileFormatError(str(path), [str(error)]) from error
 
     def _restore(self, content: AgentFile, path: str) -> None:
         header = content.header

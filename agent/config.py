@@ -104,6 +104,14 @@ class Settings:
         default="composite",
         metadata=_flag("learners of agent.train: " + ", ".join(ALGORITHMS), read=_one_of(ALGORITHMS)),
     )
+    init_from: str | None = field(
+        default=None,
+        metadata=_flag(
+            "agent.zip of another run, perhaps of another network, on hardware with the same methods: the agent starts "
+            "from its networks",
+            metavar="AGENT",
+        ),
+    )
     measured_only: bool = field(
         default=False,
         metadata=_flag(

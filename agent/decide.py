@@ -9,10 +9,11 @@ from agent.limits import Bounds
 from envs.episodes import Episodes, Outcome
 from envs.observation import Observer
 from envs.reward import HIGHEST_RATE, LOWEST_RATE, potential
-from plan.assignment import FloatArray
+from plan.assignment import FloatArray, IntArray
 from plan.space import Choices
 
 PASSES, RATES_PER_PASS = 3, 33
+SMALLEST_LIMIT = 1e-12
 
 
 def rate_grid(count: int) -> FloatArray:
@@ -20,12 +21,18 @@ def rate_grid(count: int) -> FloatArray:
     return np.geomspace(LOWEST_RATE, HIGHEST_RATE, count)
 
 
-def decide(learners: Learners, observer: Observer, rates: FloatArray, *, draws: int = 0) -> Choices:
-    """Returns for every exchange rate (B,) the best plan of a greedy episode and of some drawn ones, (B, L, 4)."""
-    best = play(learners, observer, rates)
+def decide(
+    learners: Learners, observer: Observer, rates: FloatArray, *, draws: int = 0, bounds: Bounds | None = None
+) -> Choices:
+    """Returns for every exchange rate (B,) the best plan of a greedy episode and of some drawn ones, (B, L, 4).
+
+    With bounds, the agent is shown them as the limits of every episode.
+    """
+    limits = None if bounds is None else shown(bounds, len(rates))
+    best = play(learners, observer, rates, limits=limits)
     choices, value = best.choices, worth(observer, best)
     for _ in range(draws):
-        drawn = play(learners, observer, rates, deterministic=False)
+        drawn = play(learners, observer, rates, deterministic=False, limits=limits)
         other = worth(observer, drawn)
         choices = np.where((other < value)[:, None, None], drawn.choices, choices)
         value = np.minimum(value, other)
@@ -35,29 +42,48 @@ def decide(learners: Learners, observer: Observer, rates: FloatArray, *, draws: 
 def decide_within(learners: Learners, observer: Observer, bounds: Bounds) -> Choices:
     """Returns the cheapest greedy plan within bounds, int16 (L, 4), or the one that breaks them least.
 
-    The exchange rate is found on a grid, then on a finer one about the best of its plans.
+    The exchange rate is found on a grid, then on a finer one about the best of its plans; at every rate the agent plays
+    once with the bounds before it and once without.
     """
+    limits = np.concatenate((shown(bounds, RATES_PER_PASS), np.full((RATES_PER_PASS, 4), np.inf)))
     low, high = LOWEST_RATE, HIGHEST_RATE
     found: list[tuple[float, float, Choices]] = []
     for _ in range(PASSES):
         rates = np.geomspace(low, high, RATES_PER_PASS)
-        outcome = play(learners, observer, rates)
+        outcome = play(learners, observer, np.tile(rates, 2), limits=limits)
         excess = bounds.excess(outcome.metrics)
         objective = observer.problem.objective_value(outcome.metrics)
         best = int(np.lexsort((objective, excess))[0])
         found.append((float(excess[best]), float(objective[best]), outcome.choices[best]))
-        low, high = rates[max(best - 1, 0)], rates[min(best + 1, len(rates) - 1)]
+        at = best % RATES_PER_PASS
+        low, high = rates[max(at - 1, 0)], rates[min(at + 1, RATES_PER_PASS - 1)]
     return min(found, key=lambda entry: entry[:2])[2]
 
 
+def shown(bounds: Bounds, episodes: int) -> FloatArray:
+    """Returns bounds as the limits of so many episodes, (episodes, 4): energy_uj, latency_ms, size_kb, error."""
+    return np.tile(np.maximum(np.roll(bounds.upper, -1), SMALLEST_LIMIT), (episodes, 1))
+
+
 def worth(observer: Observer, outcome: Outcome) -> FloatArray:
-    """Returns what finished episodes were to minimise, (B,): relative objective + rate * scaled error."""
-    metrics = outcome.metrics
+    """Returns what finished episodes were to minimise, (B,): objective + rate * scaled error + price of the excess."""
+    metrics, conditions, hints = outcome.metrics, outcome.conditions, observer.hints
+    rows = hints.rows(conditions.rates, conditions.mixes)
     totals = np.column_stack((metrics.costs(), metrics.error))
-    return potential(observer.problem, totals, outcome.rates, observer.hints.error_scale)
+    return potential(
+        observer.problem, totals, conditions, error_scales=hints.error_scales[rows], gains=hints.gains[rows]
+    )
 
 
-def play(learners: Learners, observer: Observer, rates: FloatArray, *, deterministic: bool = True) -> Outcome:
+def play(
+    learners: Learners,
+    observer: Observer,
+    rates: FloatArray,
+    *,
+    deterministic: bool = True,
+    mixes: IntArray | None = None,
+    limits: FloatArray | None = None,
+) -> Outcome:
     """Returns one finished episode for every exchange rate (B,), without exploration noise on the values.
 
     Args:
@@ -65,9 +91,11 @@ def play(learners: Learners, observer: Observer, rates: FloatArray, *, determini
         observer: of the problem to be decided.
         rates: (B,) positive.
         deterministic: always the most likely method; otherwise methods are drawn from the global random state.
+        mixes: (B,) rows of `MIXES` that the observer was built for, the problem's own objective when None.
+        limits: (B, 4) on energy_uj, latency_ms, size_kb and error, none when None.
     """
     episodes = Episodes(observer, len(rates))
-    observations = episodes.begin(rates)
+    observations = episodes.begin(rates, mixes, limits)
     for _ in range(observer.problem.space.n_layers):
         decision = learners.decide(observations, episodes.state.mask, deterministic=deterministic)
         observations, _ = episodes.step(decision.methods, decision.values)

@@ -115,7 +115,7 @@ def make_learners(interface: Interface, hyper: Hyperparameters, *, trains: bool 
         hyper: settings of both.
         trains: False for networks that only act, without optimisers.
     """
-    start = Start(interface.layout, hyper.warm_start, hyper.sharpness, trains)
+    start = Start(interface.layout, hyper.warm_start, hyper.sharpness, trains, rewards_entropy=hyper.entropy > 0)
     ppo, ddpg = _make_ppo(interface, hyper, start), _make_ddpg(interface, hyper, start)
     learners = Learners(ppo, ddpg, interface.layout, hyper.masked)
     learners.ddpg.conditioner = learners.with_next_methods

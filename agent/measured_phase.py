@@ -19,8 +19,8 @@ from agent.hyperparameters import Hyperparameters
 from agent.learners import Learners
 from agent.limits import Bounds
 from agent.rollout import scaled
-from agent.sb3_vec import TRAINED_RATES, hinted_gains
 from envs.accuracy.archive import Archive
+from envs.draws import TRAINED_RATES
 from envs.episodes import Episodes, Outcome
 from envs.observation import Observer
 from envs.problem import Problem
@@ -108,7 +108,7 @@ def play_recorded(learners: Learners, observer: Observer, rates: FloatArray) -> 
     """Plays one episode per rate with drawn methods and the actor's own values."""
     episodes = Episodes(observer, len(rates))
     observations = episodes.begin(rates)
-    gains = hinted_gains(observer)[episodes.state.rate_rows]
+    gains = observer.hints.gains[episodes.state.rows]
     seen, masks, decisions, rewards = [], [], [], []
     for _ in range(observer.problem.space.n_layers):
         seen.append(observations)

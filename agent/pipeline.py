@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -21,7 +22,7 @@ from agent.progress import Display, make_display
 from agent.report_energy import energy_split
 from agent.report_files import write_report
 from agent.run_folder import RunFolder, threads
-from agent.searchers import SEARCHERS, measuring_searcher, single
+from agent.searchers import measuring_searcher, new_searcher, single
 from agent.searchers.composite import CompositeSearcher
 from agent.searchers.protocol import Searcher
 from agent.summary import print_summary, result_json
@@ -151,12 +152,13 @@ class Pipeline:
 
     def _searcher(self) -> Searcher:
         if self.settings.method != "composite":
-            return SEARCHERS.get(self.settings.method)
+            return new_searcher(self.settings.method)
         if self.settings.algo in single.ALGORITHMS:
             return single.SingleSearcher(self.settings.algo)
         hyper = Hyperparameters()
         hyper = single.ppo_alone(hyper) if self.settings.algo == "ppo" else hyper
-        return CompositeSearcher(hyper, folder=self.folder.path, tensorboard=self.folder.path / "tb")
+        start = None if self.settings.init_from is None else Path(self.settings.init_from)
+        return CompositeSearcher(hyper, folder=self.folder.path, tensorboard=self.folder.path / "tb", start=start)
 
     def _deadline(self) -> float | None:
         limit = self.settings.time_limit

@@ -32,13 +32,14 @@ EDGE = 0.98
 class Start:
     """Where the learners begin: hinted (with the sharpness of the first policy), or nowhere in particular.
 
-    Networks that do not train have no optimisers.
+    Networks that do not train have no optimisers. Where entropy is not rewarded it is only told, without gradients.
     """
 
     layout: HintLayout
     warm: bool
     sharpness: float
     trains: bool = True
+    rewards_entropy: bool = False
 
     @property
     def optimizer(self) -> type[torch.optim.Optimizer]:
@@ -56,6 +57,17 @@ class Idle(torch.optim.Optimizer):
 
     def __init__(self, parameters: Any, lr: float, **_: Any) -> None:
         """Keeps nothing."""
+
+
+def drawn_from(log_probabilities: torch.Tensor) -> torch.Tensor:
+    """Returns one column for every row of log probabilities (B, M), int64 (B,), by inverting the cumulated ones.
+
+    Columns without probability are never drawn. It draws B numbers from torch's global stream.
+    """
+    cumulated = log_probabilities.exp().cumsum(dim=1)
+    total = cumulated[:, -1:]
+    passed = (cumulated <= torch.rand_like(total) * total) & (cumulated < total)
+    return passed.sum(dim=1)
 
 
 class HintedExtractor(MlpExtractor):
@@ -112,7 +124,7 @@ class MethodPolicy(MaskableActorCriticPolicy):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Returns methods (B,), values of the observations (B, 1) and the methods' log probabilities (B,)."""
         log_p, values = self._judge(obs, action_masks)
-        drawn = log_p.argmax(dim=1) if deterministic else torch.multinomial(log_p.exp(), 1)[:, 0]
+        drawn = log_p.argmax(dim=1) if deterministic else drawn_from(log_p)
         return drawn, values, log_p.gather(1, drawn[:, None])[:, 0]
 
     def evaluate_actions(
@@ -120,7 +132,8 @@ class MethodPolicy(MaskableActorCriticPolicy):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Returns values (B, 1), log probabilities (B,) of methods (B,), and entropies (B,)."""
         log_p, values = self._judge(obs, action_masks)
-        entropy = -(log_p.exp() * log_p).sum(dim=1)
+        with torch.set_grad_enabled(self.start.rewards_entropy):
+            entropy = -(log_p.exp() * log_p).sum(dim=1)
         return values, log_p.gather(1, actions[:, None])[:, 0], entropy
 
     def _judge(self, obs: torch.Tensor, masks: MaybeMasks) -> tuple[torch.Tensor, torch.Tensor]:

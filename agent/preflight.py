@@ -46,6 +46,19 @@ def check_sources(net: str, weights: str, data: str) -> None:
         raise InvalidValueError("; ".join(str(error) for error in problems))
 
 
+def check_agent_file(path: str, algorithm: str) -> None:
+    """Checks that a run of the composite agent can begin with the agent of a file.
+
+    Raises:
+        InvalidValueError: a learner whose files are none.
+        MissingFileError: no such file.
+    """
+    if algorithm not in ("composite", "ppo"):
+        raise InvalidValueError(f"--init-from does not go with --algo {algorithm} (allowed: composite, ppo)")
+    if not Path(path).is_file():
+        raise MissingFileError(f"--init-from {path} does not exist; give the agent.zip of a run")
+
+
 def _caught(check: Callable[[str], None], value: str) -> EspalierError | None:
     try:
         check(value)

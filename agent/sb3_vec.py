@@ -11,16 +11,12 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
+from envs.draws import Draws
 from envs.episodes import Outcome
-from envs.hints import RATES
-from envs.observation import Observer
+from envs.observation import Observer, build_observer
 from envs.problem import Problem
 from envs.vector_env import VectorCompressionEnv
-from plan.space import ACTIVATION_BITS
 
-LEAST_GAIN = 1e-3
-TRAINED_RATES = (0.05, 200.0)
-"""Exchange rates that episodes are started at: from nearly all that can be saved to nearly none."""
 Actions = dict[str, NDArray[Any]]
 Step = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]
 
@@ -33,7 +29,7 @@ class CompressionVecEnv(VecEnv):
 
     Attributes:
         core: the env that does the work.
-        rates: the lowest and the highest exchange rate that episodes are started at.
+        draws: what episodes are played for.
         outcome: the episodes that ended last, None before any did.
     """
 
@@ -43,13 +39,12 @@ class CompressionVecEnv(VecEnv):
         num_envs: int,
         seed: int,
         observer: Observer | None = None,
-        rates: tuple[float, float] = TRAINED_RATES,
+        draws: Draws = Draws(),  # noqa: B008 - frozen
     ) -> None:
-        self.core = VectorCompressionEnv(problem, num_envs, seed, observer)
+        self.core = VectorCompressionEnv(problem, num_envs, seed, observer or build_observer(problem, draws.mixes))
         self.core.reset()
         self.outcome: Outcome | None = None
-        self.rates = rates
-        self._gains = hinted_gains(self.core.observer)
+        self.draws = draws
         self._actions: Actions = {}
         super().__init__(num_envs, self.core.single_observation_space, self.core.single_action_space)
 
@@ -59,13 +54,12 @@ class CompressionVecEnv(VecEnv):
         return self.core.problem.space.n_layers
 
     def reset(self) -> NDArray[np.float32]:
-        """Starts an episode in every env, at a rate drawn anew, and returns the first observations, (B, F)."""
+        """Starts an episode in every env, its conditions drawn anew, and returns the first observations, (B, F)."""
         if self._seeds[0] is not None:
             self.core.reset(seed=self._seeds[0])
             self._reset_seeds()
-        low, high = np.log(self.rates)
-        rates = np.exp(self.core.np_random.uniform(low, high, self.num_envs))
-        return self.core.reset(options={"rates": rates})[0]
+        drawn = self.draws.draw(self.core.np_random, self.core.observer, self.num_envs)
+        return self.core.reset(options={"rates": drawn.rates, "mixes": drawn.mixes, "limits": drawn.limits})[0]
 
     def step_async(self, actions: Actions) -> None:  # type: ignore[override]
         """Keeps the actions for `step_wait`."""
@@ -85,7 +79,7 @@ class CompressionVecEnv(VecEnv):
     def _infos(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
         if "choices" not in infos:
             return [{}] * self.num_envs
-        self.outcome = Outcome(infos["choices"], infos["metrics"], infos["rates"])
+        self.outcome = Outcome(infos["choices"], infos["metrics"], infos["conditions"])
         pairs = zip(infos["final_obs"], infos["choices"], strict=True)
         return [{"terminal_observation": last, "choices": choices} for last, choices in pairs]
 
@@ -95,7 +89,7 @@ class CompressionVecEnv(VecEnv):
 
     def gains(self) -> NDArray[np.float64]:
         """Returns what an episode at each env's exchange rate earns if every layer follows its hints, (B,)."""
-        return np.asarray(self._gains[self.core.episodes.state.rate_rows])
+        return self.core.observer.hints.gains[self.core.episodes.state.rows]
 
     def random_state(self) -> dict[str, Any]:
         """Returns where the generator of exchange rates stands, as JSON values."""
@@ -130,14 +124,3 @@ class CompressionVecEnv(VecEnv):
     ) -> list[bool]:
         """Returns False for every env: the core is never wrapped."""
         return [False for _ in self._get_indices(indices)]
-
-
-def hinted_gains(observer: Observer) -> NDArray[np.float64]:
-    """Returns the summed rewards of all layers' best hints at every rate of the hints, (rates,)."""
-    space, cells = observer.problem.space, observer.hints.cells.astype(np.float64)
-    score = cells[..., 0] + RATES[:, None, None, None] * cells[..., 1]
-    legal = space.legal.any(axis=2)
-    layers = np.arange(space.n_layers)
-    at_start = score[:, layers, space.start[:, ACTIVATION_BITS]]
-    best = np.where(legal, at_start, np.inf).min(axis=2)
-    return np.asarray(np.maximum(-best.sum(axis=1), LEAST_GAIN))

@@ -15,7 +15,9 @@ from agent.train import start
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after a finished run, 2 when the request cannot be used."""
-    parser = settings_parser("python -m agent.search", "Search with a method of choice.", leave_out=("algo",))
+    parser = settings_parser(
+        "python -m agent.search", "Search with a method of choice.", leave_out=("algo", "init_from")
+    )
     return run_command(lambda: start(read_settings(parser, arguments), "agent.search"))
 
 

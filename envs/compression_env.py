@@ -37,7 +37,8 @@ class CompressionEnv(gymnasium.Env[Observations, Action]):
 
     Action: {"method": index, "values": (3,) in [0, 1] for density, weight bits and activation bits}. Infos hold
     `action_mask` (M,), and at the end `choices` (L, 4) and `metrics`. The exchange rate of an episode is drawn
-    log-uniformly unless `reset(options={"rate": ...})` gives it.
+    log-uniformly unless `reset(options={"rate": ...})` gives it; `mix` (a row of `envs.conditions.MIXES`) and `limits`
+    (energy_uj, latency_ms, size_kb, error) may be given beside it.
 
     Version History: v0, the first.
 
@@ -63,11 +64,13 @@ class CompressionEnv(gymnasium.Env[Observations, Action]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Starts an episode; options may hold its exchange `rate`."""
+        """Starts an episode; options may hold its exchange `rate`, its `mix` and its `limits` (4,)."""
         super().reset(seed=seed)
-        rate = (options or {}).get("rate")
+        given = options or {}
+        rate, mix, limits = (given.get(name) for name in ("rate", "mix", "limits"))
         rates = draw_rates(self.np_random, 1) if rate is None else np.array([rate], dtype=np.float64)
-        observation = self.episodes.begin(rates)[0]
+        mixes = None if mix is None else np.array([mix])
+        observation = self.episodes.begin(rates, mixes, None if limits is None else np.asarray(limits)[None])[0]
         return observation, {"action_mask": self.action_masks()}
 
     def step(self, action: Action) -> tuple[Observations, float, bool, bool, dict[str, Any]]:

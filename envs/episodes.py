@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.conditions import Conditions
 from envs.observation import EpisodeState, Observations, Observer
 from envs.problem import Metrics
-from envs.reward import potential
 from plan.assignment import FloatArray, IntArray
 from plan.errors import IllegalChoiceError, InvalidValueError
 from plan.space import DENSITIES, DENSITY, METHOD, UNDECIDED, Choices
@@ -17,11 +17,16 @@ from plan.space import DENSITIES, DENSITY, METHOD, UNDECIDED, Choices
 
 @dataclass(frozen=True)
 class Outcome:
-    """Finished episodes: choices int16 (B, L, 4), what they cost, and the rates that they were paid by, (B,)."""
+    """Finished episodes: choices int16 (B, L, 4), what they cost, and what they were played for."""
 
     choices: Choices
     metrics: Metrics
-    rates: FloatArray
+    conditions: Conditions
+
+    @property
+    def rates(self) -> FloatArray:
+        """Exchange rates, (B,)."""
+        return self.conditions.rates
 
 
 class Episodes:
@@ -50,13 +55,19 @@ class Episodes:
             raise InvalidValueError("no episode is under way; call reset first")
         return self._state
 
-    def begin(self, rates: FloatArray) -> Observations:
-        """Starts all episodes at exchange rates (B,) and returns the first observations, float32 (B, F).
+    def begin(self, rates: FloatArray, mixes: IntArray | None = None, limits: FloatArray | None = None) -> Observations:
+        """Starts all episodes and returns the first observations, float32 (B, F).
+
+        Args:
+            rates: (B,) exchange rates.
+            mixes: (B,) rows of `MIXES`, the problem's own objective when None.
+            limits: (B, 4) on energy_uj, latency_ms, size_kb and error, none when None.
 
         Raises:
-            InvalidValueError: rates of another number, not positive or not finite.
+            InvalidValueError: conditions of another number, or out of range.
         """
-        if np.shape(rates) != (self.n_plans,) or not (np.isfinite(rates) & (rates > 0)).all():
+        conditions = Conditions.of(self.problem, np.asarray(rates), mixes, limits)
+        if len(conditions) != self.n_plans:
             raise InvalidValueError(f"exchange rates must be {self.n_plans} positive numbers, found {rates!r}")
         space = self.problem.space
         choices = np.full((self.n_plans, space.n_layers, 4), UNDECIDED, dtype=np.int16)
@@ -65,12 +76,12 @@ class Episodes:
             choices=choices,
             kept=np.ones((self.n_plans, len(self.problem.network.groups))),
             totals=np.repeat(self.problem.table.start[None], self.n_plans, axis=0),
-            rates=np.asarray(rates, dtype=np.float64),
-            rate_rows=self.observer.hints.rate_rows(rates),
+            conditions=conditions,
+            rows=self.observer.hints.rows(conditions.rates, conditions.mixes),
             mask=space.method_mask(choices, 0),
         )
         self.outcome = None
-        self._potential = self._value(self._state.totals)
+        self._potential = self.observer.potential(self._state, self._state.totals, 0)
         return self.observer.observe(self._state)
 
     def step(self, methods: IntArray, values: NDArray[np.floating]) -> tuple[Observations, FloatArray]:
@@ -95,23 +106,16 @@ class Episodes:
         if state.layer + 1 == space.n_layers:
             return self._finish(state)
         mask = space.method_mask(state.choices, state.layer + 1)
-        self._state = EpisodeState(
-            layer=state.layer + 1,
-            choices=state.choices,
-            kept=state.kept,
-            totals=state.totals,
-            rates=state.rates,
-            rate_rows=state.rate_rows,
-            mask=mask,
-        )
-        return self.observer.observe(self._state), self._paid(self._value(state.totals))
+        self._state = replace(state, layer=state.layer + 1, mask=mask)
+        value = self.observer.potential(state, state.totals, state.layer + 1)
+        return self.observer.observe(self._state), self._paid(value)
 
     def _finish(self, state: EpisodeState) -> tuple[Observations, FloatArray]:
         """Returns closing observations (zeros) and the rewards that make every episode's sum exact."""
         metrics = self.problem.evaluate(state.choices)
-        self.outcome = Outcome(state.choices, metrics, state.rates)
+        self.outcome = Outcome(state.choices, metrics, state.conditions)
         exact = np.column_stack((metrics.costs(), metrics.error))
-        rewards = self._paid(self._value(exact))
+        rewards = self._paid(self.observer.potential(state, exact, self.problem.space.n_layers))
         self._state = None
         return np.zeros((self.n_plans, self.observer.size), dtype=np.float32), rewards
 
@@ -119,9 +123,6 @@ class Episodes:
         reward = self._potential - value
         self._potential = value
         return reward
-
-    def _value(self, totals: FloatArray) -> FloatArray:
-        return potential(self.problem, totals, self.state.rates, self.observer.hints.error_scale)
 
     def _keep(self, state: EpisodeState, chosen: Choices) -> None:
         """Notes what the current layer's choice leaves of the channel groups that it may decide."""

@@ -26,8 +26,8 @@ class VectorCompressionEnv(VectorEnv[Observations, dict[str, NDArray[Any]], NDAr
     Action: {"method": (B,) integers, "values": (B, 3) in [0, 1]}; `action_masks()` says which methods are legal.
     Observation and reward: `envs.observation`, `envs.reward`. Exchange rates are drawn anew for every episode unless
     `set_rates` fixed them. Autoreset in the same step: the observation that comes with `terminated` is the first of
-    the next episode, and infos then hold `choices` (B, L, 4), `metrics` and `rates` (B,) of the ended episodes and
-    `final_obs` (zeros).
+    the next episode, and infos then hold `choices` (B, L, 4), `metrics`, `rates` (B,) and `conditions` of the ended
+    episodes and `final_obs` (zeros).
 
     Version History: v0, the first.
 
@@ -65,12 +65,20 @@ class VectorCompressionEnv(VectorEnv[Observations, dict[str, NDArray[Any]], NDAr
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Starts all episodes; options may hold `rates` (B,), for these episodes only."""
+        """Starts all episodes.
+
+        Args:
+            seed: of what is drawn.
+            options: for these episodes only, `rates` (B,), `mixes` (B,), rows of `envs.conditions.MIXES` that the
+                observer was built for, and `limits` (B, 4) on energy_uj, latency_ms, size_kb and error.
+        """
         super().reset(seed=self._first_seed if seed is None else seed)
         self._first_seed = None
-        rates = (options or {}).get("rates")
-        observations = self.episodes.begin(self._rates() if rates is None else np.asarray(rates, dtype=np.float64))
-        return observations, {"rates": self.episodes.state.rates}
+        given = options or {}
+        rates = given.get("rates")
+        rates = self._rates() if rates is None else np.asarray(rates, dtype=np.float64)
+        observations = self.episodes.begin(rates, given.get("mixes"), given.get("limits"))
+        return observations, {"rates": self.episodes.state.conditions.rates}
 
     def step(self, actions: dict[str, NDArray[Any]]) -> Step:
         """Decides one layer of every plan.
@@ -91,6 +99,7 @@ class VectorCompressionEnv(VectorEnv[Observations, dict[str, NDArray[Any]], NDAr
                 "choices": outcome.choices,
                 "metrics": outcome.metrics,
                 "rates": outcome.rates,
+                "conditions": outcome.conditions,
             }
         return observations, rewards, ended, np.zeros(self.num_envs, dtype=np.bool_), infos
 

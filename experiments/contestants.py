@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.hyperparameters import Hyperparameters
-from agent.searchers import SEARCHERS, measuring_searchers
+from agent.searchers import SEARCHERS, measuring_searchers, new_searcher
 from agent.searchers.composite import CompositeSearcher
 from agent.searchers.protocol import Searcher
 from agent.searchers.single import ALGORITHMS, SingleSearcher, ppo_alone
@@ -45,7 +45,7 @@ def _composite(hyper: Hyperparameters, *, conditioned: bool = True) -> Callable[
 
 
 def _registered(name: str) -> Callable[[Path], Searcher]:
-    return lambda folder: SEARCHERS.get(name)
+    return lambda folder: new_searcher(name)
 
 
 def _single(algorithm: str) -> Callable[[Path], Searcher]:

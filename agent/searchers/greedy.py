@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from agent.searchers.frontier import predicted_frontier
 from agent.searchers.protocol import Observer, Stop
+from agent.searchers.resumable import Resumable
 from agent.steps import Stepper
 from envs.problem import Problem
 from envs.reward import linear_objective
 from plan.budget import Budget
 from plan.space import Choices
 
-MOST_STEPS = 20_000
+MOST_STEPS, NOTED = 20_000, 16
 LEAST_GAIN, LEAST_ERROR = 1e-9, 1e-12
 
 
-@dataclass(frozen=True)
-class GreedySearcher:
+class GreedySearcher(Resumable):
     """Walks down the additive table one layer at a time; every plan on the way is a candidate."""
 
     def search(self, problem: Problem, limits: Budget, *, stop: Stop, seed: int, observer: Observer) -> Choices:
         """Returns the predicted frontier of the plans on the way from the start to the cheapest plan."""
         stepper = Stepper(problem)
-        plan = problem.space.start.copy()
-        path = [plan]
-        for _ in range(MOST_STEPS):
-            following = _step(problem, stepper, plan)
+        path = list(self.begin().get("path", problem.space.start[None]))
+        while len(path) <= MOST_STEPS:
+            following = _step(problem, stepper, path[-1])
             if following is None:
                 break
-            plan = following
-            path.append(plan)
+            path.append(following)
+            if len(path) % NOTED == 0:
+                self.note(path=np.stack(path))
             observer.progress("search", len(path) % 100, 100)
+        self.note(path=np.stack(path))
         observer.progress("search", 100, 100)
         return predicted_frontier(problem, np.stack(path))
 

@@ -7,8 +7,6 @@ readers and writers save. The sum of errors is bounded; sweeping the bound gives
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.optimize import Bounds as VariableBounds
 from scipy.optimize import LinearConstraint, milp
@@ -18,6 +16,7 @@ from agent.limits import TIGHT, Bounds
 from agent.menu import CHANNELS, FILTERS, Menu, build_menus
 from agent.searchers.frontier import predicted_frontier
 from agent.searchers.protocol import Observer, Stop
+from agent.searchers.resumable import Resumable, number
 from envs.problem import Problem
 from plan.assignment import FloatArray
 from plan.budget import Budget
@@ -30,8 +29,7 @@ SWEEP_GAP, EXACT_GAP = 2e-3, 1e-4
 """Relative gaps at which the solver stops: in the sweep, and around the limit."""
 
 
-@dataclass(frozen=True)
-class IlpSearcher:
+class IlpSearcher(Resumable):
     """Solves the additive table exactly for a sweep of error bounds, and around the limit."""
 
     def search(self, problem: Problem, limits: Budget, *, stop: Stop, seed: int, observer: Observer) -> Choices:
@@ -39,14 +37,16 @@ class IlpSearcher:
         bounds = Bounds.of(problem, limits)
         program = Program(problem, build_menus(problem, bounds.limited_costs))
         upper = self._error_bounds(program, float(bounds.upper[0]))
-        plans = [problem.space.start]
-        for done, (error, gap) in enumerate(upper):
+        begun = self.begin()
+        plans, first = list(begun.get("plans", problem.space.start[None])), number(begun, "done")
+        for done, (error, gap) in enumerate(upper[first:], start=first):
             observer.progress("search", done, len(upper))
             found = program.solve(np.array((error, *bounds.upper[1:])), gap)
             if found is None:
                 found = program.solve(np.array((error, np.inf, np.inf, np.inf)), gap)
             if found is not None:
                 plans.append(found)
+            self.note(plans=np.stack(plans), done=np.array(done + 1))
         observer.progress("search", len(upper), len(upper))
         return predicted_frontier(problem, np.stack(plans))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from agent.measuring import Measuring
+from agent.searchers.resumable import State
 from envs.accuracy.archive import Archive, Measurement
 from envs.problem import Problem
 from plan.budget import Budget
@@ -35,7 +36,17 @@ class Observer(Protocol):
 
 
 class Searcher(Protocol):
-    """Proposes plans for a problem without measuring any."""
+    """Proposes plans for a problem without measuring any.
+
+    A search that was interrupted goes on in a new searcher that is given its state and asked the same: it ends in the
+    same candidates. A searcher that keeps files in the run's folder has its state there.
+    """
+
+    def state(self) -> State:
+        """Returns arrays by name from which an interrupted search goes on, none where it begins again."""
+
+    def restore(self, state: State) -> None:
+        """Lets the next search go on from such arrays."""
 
     def search(self, problem: Problem, limits: Budget, *, stop: Stop, seed: int, observer: Observer) -> Choices:
         """Returns legal candidate plans, int16 (N, L, 4), spread over the predicted frontier.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from agent.measuring import Measuring
 from agent.searchers.frontier import predicted_frontier
 from agent.searchers.protocol import Observer, Stop
+from agent.searchers.resumable import Resumable, number
 from envs.accuracy.archive import Archive
 from envs.problem import Problem
 from plan.budget import Budget
@@ -17,8 +16,7 @@ from plan.space import UNDECIDED, Choices
 PLANS, BATCH = 8192, 1024
 
 
-@dataclass(frozen=True)
-class RandomSearcher:
+class RandomSearcher(Resumable):
     """Draws plans; each has a strength of its own, so that mild ones are among them even in deep networks.
 
     A plan of strength s leaves a layer dense with probability 1 - s, and draws density and bits from the upper part s
@@ -26,12 +24,14 @@ class RandomSearcher:
     """
 
     def search(self, problem: Problem, limits: Budget, *, stop: Stop, seed: int, observer: Observer) -> Choices:
-        """Returns the predicted frontier of 8,192 random plans."""
-        rng = np.random.default_rng(seed)
-        kept = problem.space.start[None]
-        for done in range(0, PLANS, BATCH):
+        """Returns the predicted frontier of 8,192 random plans; every batch is drawn from a seed of its own."""
+        begun = self.begin()
+        kept: Choices = begun.get("kept", problem.space.start[None])
+        for done in range(number(begun, "done"), PLANS, BATCH):
             observer.progress("search", done, PLANS)
-            kept = predicted_frontier(problem, np.concatenate((kept, self._draw(problem, rng))))
+            drawn = self._draw(problem, np.random.default_rng([seed, done]))
+            kept = predicted_frontier(problem, np.concatenate((kept, drawn)))
+            self.note(kept=kept, done=np.array(done + BATCH))
         observer.progress("search", PLANS, PLANS)
         return kept
 

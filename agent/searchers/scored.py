@@ -16,6 +16,7 @@ from agent.exploration import additive_plans
 from agent.measuring import Measuring
 from agent.searchers.frontier import predicted_frontier
 from agent.searchers.protocol import Observer, Stop
+from agent.searchers.resumable import CANDIDATES, Resumable
 from envs.accuracy.archive import Archive
 from envs.problem import Metrics, Problem
 from envs.reward import HIGHEST_RATE, LOWEST_RATE
@@ -147,24 +148,28 @@ Explore = Callable[[Scorer, Budget, int], None]
 """Proposes plans to a scorer until nothing is left: (scorer, limits, seed)."""
 
 
-@dataclass(frozen=True)
-class ScoredSearcher:
-    """A searcher that only asks for scores.
+class ScoredSearcher(Resumable):
+    """A searcher that only asks for scores. Interrupted on the way, it begins again and proposes the same plans.
 
-    Attributes:
+    Args:
         explore: the search itself.
         most_plans: plans that it scores on the proxy at most; fewer where the agent trains on fewer episodes.
     """
 
-    explore: Explore
-    most_plans: int
+    def __init__(self, explore: Explore, most_plans: int) -> None:
+        super().__init__()
+        self.explore = explore
+        self.most_plans = most_plans
 
     def search(self, problem: Problem, limits: Budget, *, stop: Stop, seed: int, observer: Observer) -> Choices:
         """Returns the predicted frontier of all plans that the search scored on the proxy."""
+        begun = self.begin()
+        if CANDIDATES in begun:
+            return begun[CANDIDATES]
         episodes = max(stop.steps // problem.space.n_layers, 1)
         scorer = ProxyScorer(problem, min(self.most_plans, episodes), observer)
         self.explore(scorer, limits, seed)
-        return scorer.frontier
+        return self.finished(scorer.frontier)
 
     def measure(self, archive: Archive, limits: Budget, *, measuring: Measuring, seed: int, observer: Observer) -> None:
         """Searches by measured accuracy alone; what it measured is in the archive."""

@@ -8,7 +8,7 @@ play as many decisions, and take as many gradient steps as the composite agent's
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from agent.sb3_vec import CompressionVecEnv
 from agent.searchers.composite import ENVS, RATES
 from agent.searchers.frontier import predicted_frontier
 from agent.searchers.protocol import Observer, Stop
+from agent.searchers.resumable import CANDIDATES, Resumable
 from envs.episodes import Episodes
 from envs.problem import Problem
 from plan.assignment import FloatArray
@@ -60,20 +61,26 @@ class Plans(BaseCallback):
         return True
 
 
-@dataclass(frozen=True)
-class SingleSearcher:
+class SingleSearcher(Resumable):
     """Trains one continuous learner and lets it decide over a grid of exchange rates.
 
-    Attributes:
+    Interrupted on the way, it begins again and learns the same.
+
+    Args:
         algorithm: ddpg, td3 or sac.
-        hyper: of which the replay, the rates of learning and the noise apply.
+        hyper: of which the replay, the rates of learning and the noise apply; the defaults when None.
     """
 
-    algorithm: str
-    hyper: Hyperparameters = field(default_factory=Hyperparameters)
+    def __init__(self, algorithm: str, hyper: Hyperparameters | None = None) -> None:
+        super().__init__()
+        self.algorithm = algorithm
+        self.hyper = hyper or Hyperparameters()
 
     def search(self, problem: Problem, limits: Budget, *, stop: Stop, seed: int, observer: Observer) -> Choices:
         """Returns the predicted frontier of the learner's plans and of those it met in training."""
+        begun = self.begin()
+        if CANDIDATES in begun:
+            return begun[CANDIDATES]
         core = CompressionVecEnv(problem, ENVS, seed)
         env, plans = ContinuousVecEnv(core, self.hyper), Plans(core)
         env.seed(seed)
@@ -84,7 +91,8 @@ class SingleSearcher:
             model = self._model(env, seed)
             model.learn(stop.steps, CallbackList(callbacks))
             decided = _decide(model, env, rate_grid(RATES))
-        return predicted_frontier(problem, np.concatenate((problem.space.start[None], decided, plans.elite.choices)))
+        found = predicted_frontier(problem, np.concatenate((problem.space.start[None], decided, plans.elite.choices)))
+        return found if stop.deadline is not None else self.finished(found)
 
     def _model(self, env: ContinuousVecEnv, seed: int) -> OffPolicyAlgorithm:
         hyper = self.hyper

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from agent.interface import Interface
 from agent.searchers.composite import RATES
 from agent.searchers.frontier import predicted_frontier
 from agent.searchers.protocol import Observer, Stop
+from agent.searchers.resumable import Resumable
 from envs.observation import Observer as Features
 from envs.observation import build_observer
 from envs.problem import Problem
@@ -21,15 +21,16 @@ from plan.budget import Budget
 from plan.space import Choices
 
 
-@dataclass(frozen=True)
-class TransferredSearcher:
-    """Plans a network that the agent of a file never saw.
+class TransferredSearcher(Resumable):
+    """Plans a network that the agent of a file never saw, in seconds: there is nothing to go on from.
 
-    Attributes:
+    Args:
         file: that `CompositeAgent.save` wrote.
     """
 
-    file: Path
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
 
     def search(self, problem: Problem, limits: Budget, *, stop: Stop, seed: int, observer: Observer) -> Choices:
         """Returns the predicted frontier of the agent's plans at 96 exchange rates.

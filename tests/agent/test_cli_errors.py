@@ -47,6 +47,11 @@ def refused(tmp_path: Path, *words: str) -> str:
         (["--time-limit", "soon"], "--time-limit 'soon' is not a time"),
         (["--evaluations", "1"], "--evaluations 1 is out of range"),
         (["--steps", "0"], "--steps 0 is out of range"),
+        (["--init-from", "agent.zip"], "--init-from agent.zip does not exist"),
+        (
+            ["--init-from", "a.zip", "--algo", "sac"],
+            "--init-from does not go with --algo sac (allowed: composite, ppo)",
+        ),
         (["--seed", "-3"], "--seed -3 is out of range"),
         (["--pin", "conv1:8"], "--pin 'conv1:8' is not LAYER:w<bits>a<bits>"),
         (["--max-dorp", "1"], "unrecognized arguments: --max-dorp 1; did you mean '--max-drop'?"),

@@ -7,7 +7,7 @@ import pytest
 
 from agent.landing import Lander
 from agent.limits import Bounds
-from agent.searchers import SEARCHERS
+from agent.searchers import new_searcher
 from agent.searchers.protocol import Silent, Stop
 from agent.steps import Stepper
 from envs.problem import Problem
@@ -20,7 +20,7 @@ SUBSETS = [part for size in range(5) for part in itertools.combinations(QUANTITI
 @pytest.fixture(scope="module")
 def reachable(chain: Problem) -> Budget:
     """Returns limits that one greedy plan keeps all together, a little loosened."""
-    plans = SEARCHERS.get("greedy").search(chain, Budget(), stop=Stop(1, 1), seed=0, observer=Silent())
+    plans = new_searcher("greedy").search(chain, Budget(), stop=Stop(1, 1), seed=0, observer=Silent())
     metrics = chain.evaluate(plans)
     middle = int(np.abs(metrics.drop_points - 3.0).argmin())
     found = metrics.budget(middle)
@@ -35,7 +35,7 @@ def only(limits: Budget, names: tuple[str, ...]) -> Budget:
 def test_landing_keeps_any_combination_of_limits(chain: Problem, reachable: Budget, names: tuple[str, ...]) -> None:
     limits = only(reachable, names)
     lander = Lander(chain, Stepper(chain, Bounds.of(chain, limits).limited_costs))
-    plans = SEARCHERS.get("greedy").search(chain, limits, stop=Stop(1, 1), seed=0, observer=Silent())
+    plans = new_searcher("greedy").search(chain, limits, stop=Stop(1, 1), seed=0, observer=Silent())
     bounds, metrics = Bounds.of(chain, limits), chain.evaluate(plans)
     nearest = np.lexsort((chain.objective_value(metrics), bounds.excess(metrics)))[0]
     landed = lander.land(plans[nearest], limits)

@@ -6,7 +6,7 @@ import pytest
 
 from agent.measuring import Measuring
 from agent.refine import fitted, refine
-from agent.searchers import SEARCHERS
+from agent.searchers import new_searcher
 from agent.searchers.protocol import Silent, Stop
 from envs.accuracy.archive import Archive, Measurement
 from envs.accuracy.early_stop import Answers
@@ -60,7 +60,7 @@ class Watcher(Silent):
 @pytest.fixture(scope="module")
 def candidates(chain: Problem) -> Choices:
     limits = Budget(drop_points=2.0)
-    return SEARCHERS.get("greedy").search(chain, limits, stop=Stop(1, 1), seed=0, observer=Silent())
+    return new_searcher("greedy").search(chain, limits, stop=Stop(1, 1), seed=0, observer=Silent())
 
 
 def refined(chain: Problem, candidates: Choices, limits: Budget, evaluations: int) -> tuple[Archive, Watcher, Problem]:

@@ -6,8 +6,9 @@ from stable_baselines3.common.env_checker import check_env
 
 from agent.composite import CompositeAgent
 from agent.decide import play, rate_grid, worth
-from agent.sb3_vec import TRAINED_RATES, CompressionVecEnv
+from agent.sb3_vec import CompressionVecEnv
 from envs.compression_env import CompressionEnv
+from envs.draws import TRAINED_RATES
 from envs.problem import Problem
 from envs.vector_env import VectorCompressionEnv
 from envs.views import ContinuousView, DiscreteView
@@ -20,9 +21,11 @@ def legal(env: CompressionVecEnv, rng: np.random.Generator) -> dict[str, np.ndar
 
 
 def test_same_dynamics_as_the_vector_env(chain: Problem) -> None:
-    env, core = CompressionVecEnv(chain, 8, seed=4), VectorCompressionEnv(chain, 8, seed=4)
+    env = CompressionVecEnv(chain, 8, seed=4)
+    core = VectorCompressionEnv(chain, 8, seed=4, observer=env.core.observer)
     observations = env.reset()
-    expected, _ = core.reset(options={"rates": env.core.episodes.state.rates})
+    drawn = env.core.episodes.state.conditions
+    expected, _ = core.reset(options={"rates": drawn.rates, "mixes": drawn.mixes, "limits": drawn.limits})
     np.testing.assert_array_equal(observations, expected)
     rng = np.random.default_rng(0)
     for step in range(env.layers):

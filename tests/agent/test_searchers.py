@@ -10,7 +10,7 @@ from agent.hyperparameters import Hyperparameters
 from agent.limits import Bounds
 from agent.measuring import Measuring
 from agent.menu import build_menus, hull, undominated
-from agent.searchers import SEARCHERS, measuring_searcher, measuring_searchers
+from agent.searchers import SEARCHERS, measuring_searcher, measuring_searchers, new_searcher
 from agent.searchers.amc import AmcSchool
 from agent.searchers.composite import CompositeSearcher
 from agent.searchers.extra import needs
@@ -41,7 +41,7 @@ def needs_extra(name: str) -> None:
 def search(name: str, problem: Problem, limits: Budget, seed: int = 0) -> np.ndarray:
     needs_extra(name)
     stop = FEWER if name in SLOW else FEW
-    return SEARCHERS.get(name).search(problem, limits, stop=stop, seed=seed, observer=Silent())
+    return new_searcher(name).search(problem, limits, stop=stop, seed=seed, observer=Silent())
 
 
 def measured(name: str, problem: Problem, seed: int = 0, evaluations: int = 16) -> Archive:
@@ -124,7 +124,7 @@ def test_every_vector_is_a_legal_plan(chain: Problem) -> None:
 
 def test_nsga2_finds_the_toys_optima(toy: Problem) -> None:
     needs_extra("nsga2")
-    plans = SEARCHERS.get("nsga2").search(toy, Budget(drop_points=2.0), stop=Stop(1500, 1), seed=0, observer=Silent())
+    plans = new_searcher("nsga2").search(toy, Budget(drop_points=2.0), stop=Stop(1500, 1), seed=0, observer=Silent())
     metrics = toy.evaluate(plans)
     objective = toy.objective_value(metrics)
     for points in (2.0, 5.5, 8.0):
