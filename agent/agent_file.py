@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,8 @@ from torch import nn
 
 from agent.learners import Learners
 from networks.archive import UNREADABLE
-from plan.errors import FileFormatError, MissingFileError, UnwritableError
+from plan.atomic import write_atomically
+from plan.errors import FileFormatError, MissingFileError
 
 SCHEMA, VERSION = "espalier.agent", 2
 HEADER, PARAMETERS, STATE = "agent.json", "parameters.safetensors", "state.npz"
@@ -54,16 +54,11 @@ def write_agent_file(path: Path, content: AgentFile) -> None:
         PARAMETERS: save_tensors(content.tensors),
         STATE: arrays.getvalue(),
     }
-    beside = path.with_name(path.name + ".part")
-    try:
-        with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name, data in members.items():
-                archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
-        with beside.open("rb") as written:
-            os.fsync(written.fileno())
-        beside.replace(path)
-    except OSError as error:
-        raise UnwritableError(f"{path} cannot be written ({error.strerror}); choose another folder") from error
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    write_atomically(path, whole.getvalue())
 
 
 def read_agent_file(path: Path) -> AgentFile:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import fx
 
 from compress.apply import Compressed
 from compress.fake_quant import FakeQuantiser, PlainQuantiser
+from plan.atomic import write_atomically
 from plan.errors import InvalidValueError, MissingExtraError
 
 METADATA_KEY = "espalier"
@@ -34,15 +36,11 @@ def export(compressed: Compressed, path: Path, metadata: Mapping[str, Any]) -> N
         InvalidValueError: another suffix.
         MissingExtraError: .onnx without the packages of the `onnx` extra.
         UnsupportedNetworkError: .onnx of an operation that ONNX lacks.
+        UnwritableError: the file cannot be written; what was there stays.
     """
     if path.suffix not in SUFFIXES:
         raise InvalidValueError(f"cannot export to '{path.name}' (allowed: {', '.join(SUFFIXES)}); choose one of these")
-    partial = path.with_name(path.name + ".part" + path.suffix)
-    try:
-        _WRITERS[path.suffix](compressed, partial, metadata)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(path, _CONTENTS[path.suffix](compressed, metadata))
 
 
 def description(compressed: Compressed) -> dict[str, Any]:
@@ -74,31 +72,34 @@ def _text(compressed: Compressed, metadata: Mapping[str, Any]) -> str:
     return json.dumps({**metadata, **description(compressed)}, sort_keys=True, allow_nan=False)
 
 
-def _save_state(compressed: Compressed, path: Path, metadata: Mapping[str, Any]) -> None:
+def _state(compressed: Compressed, metadata: Mapping[str, Any]) -> bytes:
     state = {name: tensor.contiguous() for name, tensor in compressed.module.state_dict().items()}
-    save_file(state, path, metadata={METADATA_KEY: _text(compressed, metadata)})
+    return save(state, metadata={METADATA_KEY: _text(compressed, metadata)})
 
 
-def _save_program(compressed: Compressed, path: Path, metadata: Mapping[str, Any]) -> None:
+def _program(compressed: Compressed, metadata: Mapping[str, Any]) -> bytes:
     example = torch.zeros(2, *compressed.traced.network.input_shape)
     shapes = ({0: torch.export.Dim("batch", min=1)},)
     program = torch.export.export(with_plain_rounding(compressed.module), (example,), dynamic_shapes=shapes)
-    torch.export.save(program, path, extra_files={METADATA_FILE: _text(compressed, metadata)})
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={METADATA_FILE: _text(compressed, metadata)})
+    return content.getvalue()
 
 
-def _save_onnx(compressed: Compressed, path: Path, metadata: Mapping[str, Any]) -> None:
+def _onnx(compressed: Compressed, metadata: Mapping[str, Any]) -> bytes:
     try:
         from compress.onnx_file import compressed_model  # imported here: it needs an extra
     except ImportError as error:
         raise MissingExtraError(
-            f"'{path.suffix}' needs a package that is not installed ({error.name}); pip install 'espalier[onnx]'"
+            f"'.onnx' needs a package that is not installed ({error.name}); pip install 'espalier[onnx]'"
         ) from error
     text = json.dumps(metadata, sort_keys=True, allow_nan=False)
-    path.write_bytes(compressed_model(compressed, {METADATA_KEY: text}).SerializeToString())
+    content: bytes = compressed_model(compressed, {METADATA_KEY: text}).SerializeToString()
+    return content
 
 
-_WRITERS: dict[str, Callable[[Compressed, Path, Mapping[str, Any]], None]] = {
-    ".safetensors": _save_state,
-    ".pt2": _save_program,
-    ".onnx": _save_onnx,
+_CONTENTS: dict[str, Callable[[Compressed, Mapping[str, Any]], bytes]] = {
+    ".safetensors": _state,
+    ".pt2": _program,
+    ".onnx": _onnx,
 }

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
+from agent import apply, diff, evaluate, query, recost, report, train
 from agent.agent_file import read_agent_file
 from agent.config import read_settings, settings_parser
 from agent.opened_run import read_settings_of
 from agent.report_content import measured_plans, read_table
 from agent.run_folder import METRIC_COLUMNS
+from experiments import sweep
 from experiments.sweep_file import read_sweep
 from hwmodels.loader import parse, preset_names, preset_text
 from networks.data import open_data
@@ -27,6 +28,7 @@ from tests.fuzz.broken_files import (
     Edit,
     edited,
     edits,
+    image_bytes,
     leaves,
     nothing_left,
     refused_or_read,
@@ -58,15 +60,42 @@ COUNTS = {
     "archives": 700,
     "run files": 400,
     "sweeps": 300,
+    "commands": 600,
+}
+"""Inputs per kind, all of them tried: `fuzz` counts."""
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "evaluate": evaluate.main,
+    "apply": apply.main,
+    "report": report.main,
+    "query": query.main,
+    "recost": recost.main,
+    "diff": diff.main,
+    "train": train.main,
+    "sweep": sweep.main,
 }
 
 
-def fuzz(count: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return settings(max_examples=count, suppress_health_check=list(HealthCheck), database=None)
+def fuzz(kind: str, *strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], None]:
+    """Runs the decorated check on `COUNTS[kind]` inputs and asserts that it really ran so often."""
+
+    def run(check: Callable[..., None]) -> None:
+        tried = 0
+
+        @settings(max_examples=COUNTS[kind], suppress_health_check=list(HealthCheck), database=None)
+        @given(st.tuples(*strategies))
+        def counted(given_values: tuple[Any, ...]) -> None:
+            nonlocal tried
+            tried += 1
+            check(*given_values)
+
+        counted()
+        assert tried >= COUNTS[kind], f"only {tried} inputs of {kind}"
+
+    return run
 
 
 def test_the_counts_add_up() -> None:
-    assert sum(COUNTS.values()) == 5000
+    assert sum(COUNTS.values()) >= 5000
     assert settings_json["net"] == "resnet20"
 
 
@@ -82,41 +111,32 @@ def test_the_originals_are_read(tmp_path: Path) -> None:
 def test_plans_with_other_values(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
 
-    @fuzz(COUNTS["plan values"])
-    @given(st.sampled_from(PATHS), values, st.booleans())
+    @fuzz("plan values", st.sampled_from(PATHS), values, st.booleans())
     def check(path: tuple[Any, ...], value: Any, remove: bool) -> None:
         file.write_text(json.dumps(with_value(DOCUMENT, path, value, remove=remove)))
         with nothing_left(tmp_path):
             refused_or_read(lambda: load(file))
-
-    check()
 
 
 @pytest.mark.slow
 def test_plans_with_other_bytes(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
 
-    @fuzz(COUNTS["plan bytes"])
-    @given(edits)
+    @fuzz("plan bytes", edits)
     def check(changes: list[Edit]) -> None:
         file.write_bytes(edited(PLAN, changes))
         with nothing_left(tmp_path):
             refused_or_read(lambda: load(file))
-
-    check()
 
 
 @pytest.mark.slow
 def test_presets() -> None:
     texts = {name: preset_text(name).encode() for name in preset_names()}
 
-    @fuzz(COUNTS["presets"])
-    @given(st.sampled_from(sorted(texts)), edits)
+    @fuzz("presets", st.sampled_from(sorted(texts)), edits)
     def check(name: str, changes: list[Edit]) -> None:
         text = edited(texts[name], changes).decode(errors="replace")
         refused_or_read(lambda: parse(text, "fuzzed.toml"))
-
-    check()
 
 
 @pytest.mark.slow
@@ -125,19 +145,10 @@ def test_flags() -> None:
         st.sampled_from(FLAGS), st.text(max_size=8), st.sampled_from(("0", "-1", "nan", "inf", "1e400", "5m", "w8a8"))
     )
 
-    @fuzz(COUNTS["flags"])
-    @given(st.lists(word, max_size=6))
+    @fuzz("flags", st.lists(word, max_size=6))
     def check(words: list[str]) -> None:
         asked = ["--net=resnet20", "--hw=eyeriss", *(each for each in words if each not in ("-h", "--help"))]
         refused_or_read(lambda: read_settings(settings_parser("fuzz", ""), asked))
-
-    check()
-
-
-def image_bytes() -> bytes:
-    target = io.BytesIO()
-    Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save(target, "png")
-    return target.getvalue()
 
 
 def npz_bytes() -> bytes:
@@ -170,8 +181,7 @@ def test_archives_of_data_weights_and_agents(tmp_path: Path) -> None:
         ("../climb.png", "/abs.png", "val/c0/x.png", "val/../../x.png", "classes.txt", "val/c0/\x01.png")
     )
 
-    @fuzz(COUNTS["archives"])
-    @given(st.sampled_from(sorted(originals)), edits, st.none() | names, st.binary(max_size=40))
+    @fuzz("archives", st.sampled_from(sorted(originals)), edits, st.none() | names, st.binary(max_size=40))
     def check(name: str, changes: list[Edit], member: str | None, content: bytes) -> None:
         file = tmp_path / name
         if member is None or name != "data.zip":
@@ -181,15 +191,12 @@ def test_archives_of_data_weights_and_agents(tmp_path: Path) -> None:
         with nothing_left(tmp_path):
             refused_or_read(lambda: read(file))
 
-    check()
-
 
 @pytest.mark.slow
 def test_files_of_a_run(tmp_path: Path) -> None:
     originals = {"config.json": CONFIG.encode(), "metrics.csv": METRICS}
 
-    @fuzz(COUNTS["run files"])
-    @given(st.sampled_from(sorted(originals)), edits)
+    @fuzz("run files", st.sampled_from(sorted(originals)), edits)
     def check(name: str, changes: list[Edit]) -> None:
         (tmp_path / name).write_bytes(edited(originals[name], changes))
         with nothing_left(tmp_path):
@@ -198,21 +205,41 @@ def test_files_of_a_run(tmp_path: Path) -> None:
             else:
                 refused_or_read(lambda: measured_plans(read_table(tmp_path / name, METRIC_COLUMNS)))
 
-    check()
-
 
 @pytest.mark.slow
 def test_sweeps(tmp_path: Path) -> None:
     file = tmp_path / "sweep.toml"
 
-    @fuzz(COUNTS["sweeps"])
-    @given(edits)
+    @fuzz("sweeps", edits)
     def check(changes: list[Edit]) -> None:
         file.write_bytes(edited(SWEEP, changes))
         with nothing_left(tmp_path):
             refused_or_read(lambda: read_sweep(file))
 
-    check()
+
+@pytest.mark.slow
+def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """No word is the name of a network that could be built, so that no command comes to its work."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ESPALIER_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "plan.json").write_bytes(PLAN)
+    (tmp_path / "half.json").write_bytes(PLAN[:900])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(CONFIG)
+    words = st.sampled_from(
+        ("plan.json", "half.json", "run", "none.json", ".", "--net", "--hw", "--out", "x.pt2", "x.safetensors")
+        + ("--max-drop", "--max-size-kb", "--json", "--quiet", "--all", "--csv", "--view", "joules", "--data")
+        + ("--verify", "--backend", "--workers", "--seed", "eyeriss", "eyeris", "0", "-1", "nan", "1e400", "", "\x00")
+    )
+
+    @fuzz("commands", st.sampled_from(sorted(COMMANDS)), st.lists(words | st.text(max_size=6), max_size=6))
+    def check(name: str, given_words: list[str]) -> None:
+        asked = [word for word in given_words if word not in ("-h", "--help")]
+        with nothing_left(tmp_path):
+            status = COMMANDS[name](asked)
+        told = capsys.readouterr().err
+        assert status in (0, 1, 2), (name, asked)
+        assert (told.count("\n") == 1) == (status == 2), (name, asked, told)
 
 
 def test_csv_is_what_the_fuzzer_starts_from() -> None:
