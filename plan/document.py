@@ -62,6 +62,11 @@ def schema() -> Document:
     return content
 
 
+@cache
+def _checker() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(schema())
+
+
 def scheme_to_json(scheme: Scheme) -> Document:
     """Returns the fields of a layer entry that hold its scheme."""
     return {
@@ -92,7 +97,7 @@ def problems_of(document: object) -> list[str]:
     """Returns everything that is wrong with a document's form, empty when it is a plan of the current version."""
     if not isinstance(document, dict):
         return [f"is {_kind(document)}, not a JSON object"]
-    checker = jsonschema.Draft202012Validator(schema())
+    checker = _checker()
     errors = sorted(checker.iter_errors(document), key=lambda error: [str(part) for part in error.absolute_path])
     problems = [text for error in errors for text in _describe(error)]
     return [*problems, *_infinite(document), *([] if problems else _inconsistent(document))]

@@ -53,7 +53,7 @@ def test_every_command_answers_in_json(bench: Bench, finished: Path) -> None:
         "report": ("agent.report", "answered", *network),
         "query": ("agent.query", str(finished), "--max-drop", "50", "--out", "asked.json"),
     }.items():
-        result = bench.run(*words, "--json")
+        result = bench.apart(*words, "--json")
         assert result.returncode == 0, result.stderr
         assert result.stdout.count("\n") == 1
         answers[name] = json.loads(result.stdout)
@@ -75,7 +75,7 @@ def test_every_command_answers_in_json(bench: Bench, finished: Path) -> None:
 
 @pytest.mark.slow
 def test_an_infeasible_question_answers_in_json(bench: Bench, finished: Path) -> None:
-    result = bench.run("agent.query", str(finished), "--max-size-kb", "0.0001", "--json")
+    result = bench.apart("agent.query", str(finished), "--max-size-kb", "0.0001", "--json")
     assert result.returncode == 1
     told = json.loads(result.stdout)
     assert (told["feasible"], told["plan"]) == (False, None)
@@ -84,7 +84,7 @@ def test_an_infeasible_question_answers_in_json(bench: Bench, finished: Path) ->
 
 @pytest.mark.slow
 def test_a_refused_request_leaves_stdout_empty(bench: Bench) -> None:
-    result = bench.run("agent.train", *SOURCES, "--max-drop", "much", "--json")
+    result = bench.apart("agent.train", *SOURCES, "--max-drop", "much", "--json")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.count("\n") == 1
 
