@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
+from PIL import Image
 
 from plan.errors import EspalierError
 
@@ -76,6 +78,13 @@ def zipped(members: dict[str, bytes]) -> bytes:
     with zipfile.ZipFile(target, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
+    return target.getvalue()
+
+
+def image_bytes() -> bytes:
+    """Returns a small black PNG."""
+    target = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save(target, "png")
     return target.getvalue()
 
 
