@@ -1,4 +1,4 @@
-"""Inputs that are wrong in ways that users meet, or that would run code: one line, status 2, nothing written."""
+"""Inputs that are wrong in ways that users meet, or that would run code: one line, status 2, nothing lost."""
 
 import io
 import pickle
@@ -32,7 +32,8 @@ class Trap:
 
 def trapped_npz() -> bytes:
     target = io.BytesIO()
-    np.savez(target, x=np.array([Trap()], dtype=object), y=np.array([Trap()], dtype=object))
+    trap = np.array([Trap()], dtype=object)
+    np.savez(target, x=trap, y=trap, header=trap)
     return target.getvalue()
 
 
@@ -86,11 +87,10 @@ def arrays(folder: Path, **given: np.ndarray) -> None:
     np.savez(folder / "data.npz", **{"x": images, "y": np.arange(240) % 3, **given})
 
 
-def images(folder: Path, **members: bytes) -> None:
-    """Writes data.zip: 240 images of three classes, and members whose names have / for __ and . for _dot_."""
-    named = {name.replace("__", "/").replace("_dot_", "."): content for name, content in members.items()}
-    whole = {f"val/c{number % 3}/{number}.png": image_bytes() for number in range(240)}
-    (folder / "data.zip").write_bytes(zipped({**whole, **named}))
+def images(folder: Path, content: bytes, **named: bytes) -> None:
+    """Writes data.zip: 240 images of three classes, all but the first with a content, and more by name."""
+    members = {f"val/c{number % 3}/{number:03}.png": content for number in range(240)}
+    (folder / "data.zip").write_bytes(zipped({**members, "val/c0/000.png": image_bytes(), **named}))
 
 
 Prepare = Callable[[Path], None]
@@ -115,7 +115,7 @@ FAULTS: dict[str, tuple[Prepare, tuple[str, ...], str]] = {
         ("--weights", "w.safetensors"),
         "cannot be read as a state dict",
     ),
-    "more classes than outputs": (lambda at: arrays(at, y=np.arange(240) % 7), ("--data", "data.npz"), "7"),
+    "more classes than outputs": (lambda at: arrays(at, y=np.arange(240) % 7), ("--data", "data.npz"), "7 classes"),
     "negative labels": (lambda at: arrays(at, y=np.arange(240) - 3), ("--data", "data.npz"), "negative labels"),
     "labels for other images": (
         lambda at: arrays(at, y=np.arange(17)),
@@ -128,11 +128,11 @@ FAULTS: dict[str, tuple[Prepare, tuple[str, ...], str]] = {
         ("--data", "data.npz"),
         "not an .npz file of plain arrays",
     ),
-    "a corrupt image": (lambda at: images(at, val__c0__bad_dot_png=b"\x89PNG"), ("--data", "data.zip"), "bad.png"),
+    "corrupt images": (lambda at: images(at, b"\x89PNG"), ("--data", "data.zip"), "is not a readable image"),
     "a name that climbs out": (
-        lambda at: images(at, **{"../../x_dot_png": b""}),
+        lambda at: images(at, image_bytes(), **{"../../x.png": b""}),
         ("--data", "data.zip"),
-        "../x.png",
+        "climbs out",
     ),
     "an archive of nothing": (lambda at: (at / "data.zip").write_bytes(zipped({})), ("--data", "data.zip"), "data.zip"),
     "half an archive": (
@@ -157,13 +157,14 @@ def test_a_run_refuses_in_one_line(
     monkeypatch.setenv("ESPALIER_CACHE", str(tmp_path / "cache"))
     before = {path.name for path in tmp_path.iterdir()}
     sources = {"--net": "net.py:build", "--weights": "none", "--data": "data.npz", "--hw": "eyeriss"}
-    chosen = {**sources, **dict([words])}
+    effort = {"--steps": "300", "--evaluations": "4", "--max-drop": "20"}
+    chosen = {**sources, **effort, **dict([words])}
     assert main([word for pair in chosen.items() for word in pair]) == 2
     printed = capsys.readouterr()
     assert told in printed.err
     assert printed.err.count("\n") == 1, printed.err
-    assert {path.name for path in tmp_path.iterdir()} <= before | {"cache", "__pycache__"}
-    assert not list(tmp_path.rglob("*.partial"))
+    assert {path.name for path in tmp_path.iterdir()} <= before | {"cache", "__pycache__", "runs"}
+    assert not [path for path in tmp_path.rglob("*") if path.name in ("plan.json", TRAP) or path.suffix == ".partial"]
 
 
 def test_zip_members_of_an_agent_cannot_climb(tmp_path: Path) -> None:
