@@ -124,7 +124,9 @@ def test_a_tiny_arena_fills_its_cells_once(bench: Bench) -> None:
     table = (bench.folder / "results.md").read_text()
     assert all(name in table for name in ("composite", "rules", "ddpg-alone", "no-masking", "no-conditioning"))
     result = bench.folder / "arena" / "cells" / "net-8" / "composite-B" / "0" / "cell.json"
-    assert len(json.loads(result.read_text())["points"]) == 8
+    counts = [point["evaluations"] for point in json.loads(result.read_text())["points"]]
+    assert counts == list(range(1, len(counts) + 1))
+    assert 6 <= len(counts) <= 8  # a landing that finds no new plan ends a search early
     again = bench.run("experiments.arena", *words, who + ",greedy-B", "--dry-run")
     assert "missing: net.py:build greedy-B seed 0" in again.stdout
     assert again.stdout.count("missing: ") == 1
