@@ -1,5 +1,6 @@
 import itertools
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -252,7 +253,17 @@ def above_optimum(toy: Problem, hyper: Hyperparameters, seed: int) -> float:
     return float((worth(observer, play(agent.learners, observer, rates)) / every.min(axis=1) - 1).mean())
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small networks are trained many times faster by one thread than by two that wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_a_cold_agent_needs_both_learners(toy: Problem) -> None:
     """Without hints to start from, holding either learner hurts on average and helps on one seed of five at most.
 
