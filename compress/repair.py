@@ -35,6 +35,8 @@ masks in fewer rounds and stop refitting earlier."""
 FEWEST_ROUNDS = 2
 SCALE_BITS = 6
 """Widest weights whose scales are refitted: the rounding error of wider ones is lost among the others."""
+SCALE_FLOPS = 1e9
+"""Work of one product beyond which a layer's scales are not refitted: each refit costs a pass of descent."""
 NO_INTERCEPT = 1.0
 """Share of the squared input mean in the metric of feature-map reconstruction, which refits without an intercept."""
 FISHER_FLOOR = 10.0
@@ -273,9 +275,7 @@ class LayerRepair:
             Piece(block, self._gather(weight, block), self._gather(mask, block).float())
             for block in (problem.blocks if problem is not None else ())
         ]
-        effort = Effort(
-            self.options.passes, self.options.scales if bits <= SCALE_BITS and self.options.quantiser.per_channel else 0
-        )
+        effort = Effort(self.options.passes, self._scales(bits, problem))
         grid, found = round_pieces(pieces, self._grid(levels_of, bits), effort)
         for piece, multiples in zip(pieces, found, strict=True):
             levels[:, piece.block.columns] = multiples.transpose(1, 2).reshape(self.layer.K, -1)
@@ -284,6 +284,11 @@ class LayerRepair:
         zero_point = None if symmetric else levels_of.zero_point.long().numpy()
         scale = grid.scale.reshape(-1).numpy()
         return RepairedLayer(stored.numpy(), scale, np.packbits(mask.numpy(), axis=1), bits, zero_point)
+
+    def _scales(self, bits: int, problem: Problem | None) -> int:
+        """Returns how often scales are refitted: as asked for narrow weights with a scale per output in small layers."""
+        narrow = bits <= SCALE_BITS and self.options.quantiser.per_channel
+        return self.options.scales if narrow and problem is not None and problem.product_flops <= SCALE_FLOPS else 0
 
     def _grid(self, levels: WeightGrid, bits: int) -> Grid:
         """Returns the levels as the solver takes them, by convolution group."""
