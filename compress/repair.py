@@ -286,7 +286,7 @@ class LayerRepair:
         return RepairedLayer(stored.numpy(), scale, np.packbits(mask.numpy(), axis=1), bits, zero_point)
 
     def _scales(self, bits: int, problem: Problem | None) -> int:
-        """Returns how often scales are refitted: as asked for narrow weights with a scale per output in small layers."""
+        """Returns how often scales are refitted: as asked for narrow weights of small layers, a scale per output."""
         narrow = bits <= SCALE_BITS and self.options.quantiser.per_channel
         return self.options.scales if narrow and problem is not None and problem.product_flops <= SCALE_FLOPS else 0
 
