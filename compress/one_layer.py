@@ -34,7 +34,7 @@ class OneLayerLoss:
         self.measurer = measurer
         self.prefix = Prefix(measurer.module, batch)
         own = measurer.recalibration
-        self.recalibration = Recalibration(own.norms, own.layers)
+        self.recalibration = Recalibration(own.norms, own.layers, spread=own.spread)
         kept: list[Tensor] = []
         self.recalibration.observe(lambda: kept.append(self.prefix.outputs()))
         self.dense = functional.log_softmax(kept[0].double(), dim=1)
