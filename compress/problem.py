@@ -100,7 +100,7 @@ def build_problem(layer: Layer, stats: LayerProfile, kept_inputs: BoolArray, mea
         metric = Metric(torch.from_numpy(block[0]), torch.from_numpy(stats.input_mean[0, start:end]), mean_share)
         blocks.append(_block(metric, weight[0, start:end], kept[0, start:end], start))
         start = end
-    return Problem(tuple(blocks))
+    return Problem(tuple(block for block in blocks if len(block.columns)))
 
 
 def _block(metric: Metric, weight: Tensor, kept: Tensor, start: int) -> ProblemBlock:

@@ -183,3 +183,28 @@ def test_asymmetric_levels_pass_verification(
     assert any((point != 0).any() for point in points)
     for record in compressed.records:
         assert (len(np.unique(record.scale)) == 1) == (not per_channel)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        DENSE,
+        Method(Element(), "level"),
+        Method(Element(), "splicing"),
+        Method(NofM(2, 4), "l2"),
+        Method(BlockPunched(4, 1), "second-order"),
+    ],
+    ids=str,
+)
+def test_a_layer_whose_inputs_are_all_dead_is_rounded_as_it_stands(
+    traced: TracedNetwork, profiled: Profile, method: Method
+) -> None:
+    repair = repair_of(traced, profiled, "inner", FULL)
+    (moment,) = (np.zeros_like(block) for block in repair.stats.moment_blocks)
+    repair.stats = replace(repair.stats, moment=moment, input_mean=np.zeros_like(repair.stats.input_mean))
+    found = repair.repair(Request(whole(repair), method, 0.5, 4))
+    assert np.isfinite(found.weight).all()
+    kept = found.mask.mean()
+    assert kept == 1.0 if method == DENSE else abs(kept - 0.5) < 0.05
+    rounding = np.abs(found.weight - repair.weight.numpy())[found.mask]
+    assert (rounding <= 1.001 * np.repeat(found.scale[:, None], found.mask.shape[1], 1)[found.mask]).all()

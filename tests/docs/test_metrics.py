@@ -28,7 +28,7 @@ def test_the_dictionary_is_read() -> None:
 @pytest.mark.slow
 def test_what_is_logged_is_documented(tmp_path: Path) -> None:
     write_inputs(tmp_path)
-    run = Bench(tmp_path).train("run", "--steps", "1200")
+    run = Bench(tmp_path).train("run", "--steps", "60000")
     with (run / "metrics.csv").open(newline="") as file:
         logged = {row["metric"] for row in csv.DictReader(file)}
     assert logged == set(documented())
