@@ -26,7 +26,7 @@ def additive_plans(problem: Problem, rates: FloatArray) -> Choices:
     space, slope, scale = problem.space, linear_objective(problem), find_error_scale(problem)
     choices = np.full((len(rates), space.n_layers, 4), -1, dtype=np.int16)
     for layer in range(space.n_layers):
-        options = problem.table.undominated(layer)
+        options = problem.table.undominated(layer, slope)
         mask = space.method_mask(choices, layer)[:, options.choices[:, METHOD]]
         score = options.metrics[:, :3] @ slope + rates[:, layer, None] * options.metrics[:, 3] / scale
         choices[:, layer] = options.choices[np.where(mask, score, np.inf).argmin(axis=1)]

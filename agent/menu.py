@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.pareto import undominated
 from envs.problem import Problem
 from envs.reward import linear_objective
 from plan.assignment import FloatArray
@@ -73,13 +74,6 @@ def _menu(problem: Problem, layer: int, criteria: FloatArray) -> Menu:
     ]
     kept = np.unique(np.concatenate(rows))
     return whole.only(kept[np.lexsort((whole.error[kept], whole.objective[kept]))])
-
-
-def undominated(costs: FloatArray, errors: FloatArray) -> NDArray[np.int64]:
-    """Returns the rows (n,) that no other beats in both numbers, by rising cost; the first of equals."""
-    order = np.lexsort((errors, costs))
-    before = np.minimum.accumulate(np.concatenate(([np.inf], errors[order][:-1])))
-    return order[errors[order] < before]
 
 
 def hull(costs: FloatArray, errors: FloatArray) -> NDArray[np.int64]:

@@ -1,35 +1,19 @@
-"""Which of many points no other point beats in every respect."""
+"""Which of many points no other point beats in both respects."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plan.assignment import FloatArray, IntArray
 
 
-def pareto_mask(costs: FloatArray) -> NDArray[np.bool_]:
-    """Returns which points are not dominated, bool (n,); of equal points the first is kept.
+def undominated(costs: FloatArray, errors: FloatArray) -> IntArray:
+    """Returns the rows that no other beats in both numbers, by rising cost; the first of equals.
 
     Args:
-        costs: (n, d) float64, finite, less is better in every column.
+        costs: (n,) float64, less is better.
+        errors: (n,) float64, less is better.
     """
-    order = np.lexsort(costs.T[::-1])
-    mask = np.zeros(len(costs), dtype=np.bool_)
-    mask[order[_falling(costs[order, 1]) if costs.shape[1] == 2 else _eliminated(costs[order])]] = True
-    return mask
-
-
-def _falling(second: FloatArray) -> IntArray:
-    """Returns where the second column, sorted by the first, falls below all before it."""
-    return np.flatnonzero(np.concatenate(([True], second[1:] < np.minimum.accumulate(second)[:-1])))
-
-
-def _eliminated(remaining: FloatArray) -> IntArray:
-    """Returns which of lexicographically sorted points stay: each in turn removes all that it dominates."""
-    index, kept = np.arange(len(remaining)), []
-    while len(remaining):
-        kept.append(index[0])
-        beats = (remaining < remaining[0]).any(axis=1)
-        remaining, index = remaining[beats], index[beats]
-    return np.asarray(kept, dtype=np.int64)
+    order = np.lexsort((errors, costs))
+    before = np.minimum.accumulate(np.concatenate(([np.inf], errors[order][:-1])))
+    return order[errors[order] < before]

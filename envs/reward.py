@@ -72,8 +72,8 @@ def find_error_scale(problem: Problem, slope: FloatArray | None = None) -> float
     rates = 10.0**SEARCH_DECADES
     gained = np.zeros(len(rates))
     for layer in range(problem.space.n_layers):
-        metrics = problem.table.undominated_for(layer, direction)
-        scores = metrics[:, 0] + rates[:, None] * metrics[:, 1]
-        gained += metrics[scores.argmin(axis=1), 0]
+        metrics = problem.table.undominated(layer, direction).metrics
+        objective = metrics[:, :3] @ direction
+        gained += objective[(objective + rates[:, None] * metrics[:, 3]).argmin(axis=1)]
     middle = (gained.min() + gained.max()) / 2
     return float(1.0 / rates[np.argmax(gained >= middle)]) if gained.max() > gained.min() else 1.0

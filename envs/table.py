@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.accuracy.error_table import ErrorTable
-from envs.pareto import pareto_mask
+from envs.pareto import undominated
 from hwmodels.accelerator import Accelerator, Cost
 from plan.assignment import Assignment, FloatArray, IntArray
 from plan.geometry import LayerChoice, assign
@@ -82,27 +82,22 @@ class AdditiveTable:
         choices = np.argwhere(legal).astype(np.int16)
         return Alternatives(choices, self.differences(layer, choices))
 
-    def undominated(self, layer: int, columns: tuple[str, ...] = COLUMNS) -> Alternatives:
-        """Returns the choices of a layer that no other beats in all of the named columns, for exact searchers.
+    def undominated(self, layer: int, slope: FloatArray) -> Alternatives:
+        """Returns the choices of a layer that no other beats in both the linear objective and the error.
 
         A choice of `channel` beats none of the others: it is masked where the group's producer took `filter`.
+
+        Args:
+            layer: index of the layer.
+            slope: of the objective by energy, latency and size, (3,).
         """
         every = self.alternatives(layer)
-        keep = self._undominated(every.choices, every.metrics[:, [COLUMNS.index(name) for name in columns]])
-        return Alternatives(every.choices[keep], every.metrics[keep])
-
-    def _undominated(self, choices: Choices, values: FloatArray) -> NDArray[np.bool_]:
-        """Returns which choices (n, 4) with values (n, columns) no choice beats that is legal wherever they are."""
-        channel = self.space.geometry.is_channel[choices[:, METHOD]]
-        keep = pareto_mask(values) & channel
-        keep[~channel] = pareto_mask(values[~channel])
-        return keep
-
-    def undominated_for(self, layer: int, slope: FloatArray) -> FloatArray:
-        """Returns (linear objective, error) of a layer's choices that are not dominated in the two, (n, 2)."""
-        every = self.alternatives(layer)
-        pairs = np.stack((every.metrics[:, :3] @ slope, every.metrics[:, 3]), axis=1)
-        return np.asarray(pairs[self._undominated(every.choices, pairs)])
+        objective, error = every.metrics[:, :3] @ slope, every.metrics[:, 3]
+        channel = self.space.geometry.is_channel[every.choices[:, METHOD]]
+        free = np.flatnonzero(~channel)
+        best = undominated(objective, error)
+        kept = np.union1d(best[channel[best]], free[undominated(objective[free], error[free])])
+        return Alternatives(every.choices[kept], every.metrics[kept])
 
 
 def build_table(network: Network, accelerator: Accelerator, space: Space, errors: ErrorTable) -> AdditiveTable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.menu import undominated
+from envs.pareto import undominated
 from envs.problem import Problem
 from plan.space import Choices
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from envs.accuracy.early_stop import Answers, most_wrong
 from envs.accuracy.statistics import drop_points
-from envs.pareto import pareto_mask
+from envs.pareto import undominated
 from envs.problem import Problem
 from plan.budget import Budget
 from plan.errors import FileFormatError, MismatchError, UnwritableError
@@ -191,10 +191,8 @@ class Archive:
     def frontier(self, images: int | None = None) -> tuple[Measurement, ...]:
         """Returns the plans that no other beats in both measured drop and objective, by rising drop."""
         entries = self.complete(images)
-        if not entries:
-            return ()
-        mask = pareto_mask(np.array([(entry.drop_points, entry.objective) for entry in entries]))
-        return tuple(sorted((entries[i] for i in np.flatnonzero(mask)), key=lambda entry: entry.drop_points))
+        drops = np.array([entry.drop_points for entry in entries])
+        return tuple(entries[row] for row in undominated(drops, np.array([entry.objective for entry in entries])))
 
     def _keep(self, key: str, choice: Choices, answers: Answers, wrong: int = -1) -> Measurement:
         """Returns what was measured after noting it; a stop never takes the place of a full measurement."""

@@ -9,7 +9,7 @@ from agent.config import METHODS
 from agent.hyperparameters import Hyperparameters
 from agent.limits import Bounds
 from agent.measuring import Measuring
-from agent.menu import build_menus, hull, undominated
+from agent.menu import build_menus, hull
 from agent.searchers import SEARCHERS, measuring_searcher, measuring_searchers, new_searcher
 from agent.searchers.amc import AmcSchool
 from agent.searchers.composite import CompositeSearcher
@@ -21,6 +21,7 @@ from agent.searchers.ilp import Program
 from agent.searchers.protocol import Silent, Stop
 from agent.searchers.rules import ladder
 from envs.accuracy.archive import Archive
+from envs.pareto import undominated
 from envs.problem import Problem
 from plan.budget import Budget
 from plan.errors import InvalidValueError, MissingExtraError
