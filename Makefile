@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# a process per processor, one thread each: small networks gain nothing from a second thread
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 EXTRAS ?= docs,notebooks,browser,sweep,onnx,timm
 
 .PHONY: install train test test-slow check bench notebooks clean
@@ -22,10 +24,10 @@ train: install
 	$(BIN)/python -m agent.train --net resnet50 --hw eyeriss $(ARGS)
 
 test: install
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-slow: install .venv/extras
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
 
 check: install
 	$(BIN)/python -m ruff check .
