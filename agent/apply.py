@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from agent.command import DIFFERENT, DONE, run_command
 from agent.evaluate import plan_parser
 from agent.plan_sources import Overrides
 from agent.progress import make_display
 from agent.summary import next_command
 from agent.terminal import console_for, write_json, write_next
+from plan.command import DIFFERENT, DONE, run_command
 from plan.document import load
 from plan.errors import InvalidValueError, MissingExtraError, MissingFileError, UnwritableError
 

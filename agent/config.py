@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from plan.budget import Budget
+from plan.command import Parser
 from plan.errors import InvalidValueError
 from plan.registry import close_names
 from plan.restrictions import Pin, Restrictions
@@ -264,17 +264,6 @@ def _plain(value: Any) -> Any:
 def flag_name(name: str) -> str:
     """Returns the flag of a settings field: `max_drop` -> `--max-drop`."""
     return "--" + name.replace("_", "-")
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are `InvalidValueError`s of one line, with a hint for misspelt flags."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises the message as an error of the user's input."""
-        flags = [flag for action in self._actions for flag in action.option_strings]
-        unknown = re.search(r"unrecognized arguments: (\S+)", message)
-        hint = close_names(unknown[1], flags) if unknown else ""
-        raise InvalidValueError(f"{message}{hint} (see --help)")
 
 
 def settings_parser(program: str, description: str, leave_out: Sequence[str] = ()) -> Parser:

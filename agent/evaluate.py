@@ -9,12 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.command import DIFFERENT, DONE, run_command
-from agent.config import Parser
 from agent.plan_sources import Overrides, check_sources_of, sources_of
 from agent.progress import make_display
 from agent.summary import apply_command
 from agent.terminal import add_output_flags, console_for, write_json, write_next
+from plan.command import DIFFERENT, DONE, Parser, run_command
 from plan.document import Document, load
 
 

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from agent.build import Progress, Subject, Terms, open_subject, prepare, use_threads
 from agent.campaign import Campaign
-from agent.command import DONE, INTERRUPTED
 from agent.config import Settings
 from agent.effort import effort_of
 from agent.frontier import write_frontier
@@ -29,6 +28,7 @@ from agent.summary import print_summary, result_json
 from agent.terminal import write_json
 from compress.repair_record import REPAIRS
 from hwmodels.accelerator import Accelerator
+from plan.command import DONE, INTERRUPTED
 from plan.document import Document, load
 from plan.space import build_space
 

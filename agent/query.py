@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from agent.command import DONE, INFEASIBLE, run_command
-from agent.config import OBJECTIVES, Parser
+from agent.config import OBJECTIVES
 from agent.summary import next_command
 from agent.terminal import add_output_flags, write_json, write_next
 from plan.budget import FLAGS
+from plan.command import DONE, INFEASIBLE, Parser, run_command
 from plan.document import Document, save
 from plan.errors import InvalidValueError
 

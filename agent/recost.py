@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from agent.command import DONE, run_command
-from agent.config import Parser
 from agent.terminal import add_output_flags, write_json
 from hwmodels.accelerator import VIEWS, Accelerator
 from hwmodels.loader import load as load_hardware
+from plan.command import DONE, Parser, run_command
 from plan.document import Document, load
 
 if TYPE_CHECKING:

@@ -9,13 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.command import DONE, run_command
-from agent.config import Parser
 from agent.plan_sources import check_same
 from agent.preflight import check_hardware
 from agent.report_content import run_plan
 from agent.summary import apply_command
 from agent.terminal import add_output_flags, write_json, write_next
+from plan.command import DONE, Parser, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from agent.command import run_command
 from agent.config import read_settings, settings_parser
 from agent.train import start
+from plan.command import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from agent.command import DONE, run_command
 from agent.config import Settings, read_settings, settings_parser
 from agent.preflight import check_agent_file, check_hardware, check_sources
 from agent.run_folder import RunFolder, choose_folder, given_command
 from agent.terminal import console_for
+from plan.command import DONE, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

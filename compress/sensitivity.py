@@ -18,11 +18,10 @@ import numpy as np
 from rich.console import Console
 
 from agent.build import cached_profile, open_subject, use_threads
-from agent.command import DONE, run_command
-from agent.config import Parser
 from agent.progress import Display, make_display
 from compress.layer_drops import DEFAULT_SCHEMES, LayerDrop, LayerDrops, parse_scheme
 from compress.measure import Measurer
+from plan.command import DONE, Parser, run_command
 from plan.errors import InvalidValueError, UnwritableError
 from plan.rows import read_rows, write_rows
 

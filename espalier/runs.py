@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from agent.command import DONE
 from agent.pipeline import Pipeline
 from agent.preflight import check_hardware
 from agent.report_content import run_plan
 from agent.run_folder import RunFolder, choose_folder
 from espalier.plans import Plan
 from espalier.problems import Problem
+from plan.command import DONE
 from plan.errors import MissingFileError
 
 

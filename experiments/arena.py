@@ -15,8 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from agent.command import DONE, run_command
-from agent.config import Parser, Settings
+from agent.config import Settings
 from agent.run_folder import short_name
 from experiments.arena_page import table_of, write_page
 from experiments.cells import RESULT, Cell, Point, open_stage, read_cell, run_cell
@@ -24,6 +23,7 @@ from experiments.contestants import Contestant, contestants
 from experiments.request import add_flags, check_counts, settings_of
 from experiments.standings import Standing, standing, union_hypervolumes
 from plan.atomic import write_atomically
+from plan.command import DONE, Parser, run_command
 
 DROPS = (0.5, 1.0, 1.7)
 

@@ -23,8 +23,6 @@ from rich.table import Table
 from torch import Tensor
 
 from agent.build import Subject, open_subject, use_threads
-from agent.command import DONE, run_command
-from agent.config import Parser
 from agent.progress import Display, make_display
 from compress.measure import Measurer
 from compress.options import MeasureOptions
@@ -34,6 +32,7 @@ from compress.repair import RepairOptions
 from compress.repair_record import ROUNDING_STEPS, SEQUENTIAL_IMAGES
 from envs.accuracy.statistics import drop_points, paired_bootstrap
 from experiments.uniform_setting import SETTINGS, Setting, schemes_of
+from plan.command import DONE, Parser, run_command
 from plan.errors import InvalidValueError, UnknownNameError
 from plan.registry import close_names
 from plan.rows import read_rows, write_rows

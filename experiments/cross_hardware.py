@@ -17,13 +17,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from agent.command import DONE, run_command
-from agent.config import Parser
 from agent.plan_network import network_of_plan
 from agent.transfer import priced
 from hwmodels.accelerator import VIEWS, Accelerator
 from hwmodels.loader import load as load_hardware
 from hwmodels.loader import preset_names
+from plan.command import DONE, Parser, run_command
 from plan.document import Document, load
 from plan.layer import Network
 from plan.rows import write_rows

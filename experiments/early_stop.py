@@ -24,8 +24,6 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.build import Subject, open_subject, use_threads
-from agent.command import DONE, run_command
-from agent.config import Parser
 from agent.judge import margins_of
 from agent.run_folder import threads
 from compress.measure import batch_of
@@ -33,6 +31,7 @@ from envs.accuracy.archive import unpacked
 from envs.accuracy.early_stop import most_wrong, stopped_answers
 from envs.accuracy.statistics import drop_points
 from networks.images import Images
+from plan.command import DONE, Parser, run_command
 from plan.errors import FileFormatError, InvalidValueError, MismatchError, MissingFileError
 
 

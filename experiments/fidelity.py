@@ -25,8 +25,6 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.build import Assembly, Subject, Terms, open_subject, prepare, use_threads
-from agent.command import DONE, run_command
-from agent.config import Parser
 from agent.judge import Judge
 from agent.plan_sources import Sources
 from agent.prediction import cached_table
@@ -45,6 +43,7 @@ from hwmodels.loader import load as load_hardware
 from networks.images import Images
 from plan.assignment import FloatArray
 from plan.atomic import replacing
+from plan.command import DONE, Parser, run_command
 from plan.errors import FileFormatError, InvalidValueError, UnknownNameError
 from plan.registry import close_names
 from plan.rows import read_rows, write_rows

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from agent.config import Parser, Settings
+from agent.config import Settings
+from plan.command import Parser
 from plan.errors import InvalidValueError
 
 FEWEST_EVALUATIONS = 4

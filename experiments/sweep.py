@@ -12,14 +12,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from agent.command import DIFFERENT, DONE, run_command
-from agent.config import Parser
 from agent.progress import Display, make_display
 from agent.terminal import console_for, write_json
 from experiments.sweep_backends import BACKENDS, Places
 from experiments.sweep_cell import Cell, Outcome
 from experiments.sweep_file import read_sweep
 from experiments.sweep_table import FAILED, print_table, write_results
+from plan.command import DIFFERENT, DONE, Parser, run_command
 from plan.errors import InvalidValueError, UnwritableError
 
 

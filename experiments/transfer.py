@@ -17,9 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.actor import Actor, load_actor
-from agent.command import DONE, run_command
 from agent.composite import CompositeAgent
-from agent.config import Parser
 from agent.hyperparameters import Hyperparameters
 from agent.run_folder import short_name
 from agent.sb3_vec import CompressionVecEnv
@@ -31,6 +29,7 @@ from experiments.cells import Stage, open_stage, run_cell
 from experiments.contestants import SHARED, Contestant
 from experiments.request import add_flags, check_counts, settings_of
 from experiments.standings import estimate
+from plan.command import DONE, Parser, run_command
 from plan.errors import InvalidValueError
 from plan.rows import write_rows
 

@@ -20,7 +20,8 @@ from rich.table import Table
 from hwmodels.accelerator import Accelerator
 from hwmodels.loader import load, preset_names
 from hwmodels.pruning_curves import QUANTITIES, Curve, best_formats, curves
-from plan.errors import EspalierError, InvalidValueError, UnwritableError
+from plan.command import DONE, Parser, run_command
+from plan.errors import InvalidValueError, UnwritableError
 
 HEADINGS = ("hardware", "granularity", "storage", "layer", *QUANTITIES)
 PANEL_INCHES = (4.5, 3.0)
@@ -28,33 +29,32 @@ PANEL_INCHES = (4.5, 3.0)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after printing the table, 2 when a hardware or a value cannot be used."""
-    options = _parser().parse_args(arguments)
-    try:
-        if not 0.0 < options.saving < 1.0 or not 0.0 <= options.zeros < 1.0:
-            raise InvalidValueError("--saving must be between 0 and 1, --zeros from 0 to below 1")
-        found = [
-            curve
-            for accelerator in map(load, options.hw)
-            for curve in curves(accelerator, _bits(accelerator, options.bits), options.zeros)
-        ]
-        rows = [_row(curve, options.saving) for curve in found]
-        if options.csv:
-            _write_csv(Path(options.csv), rows)
-        if options.plot:
-            _write_plot(Path(options.plot), best_formats(found))
-    except EspalierError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    return run_command(lambda: _break_even(_parser().parse_args(arguments)))
+
+
+def _break_even(options: argparse.Namespace) -> int:
+    if not 0.0 < options.saving < 1.0 or not 0.0 <= options.zeros < 1.0:
+        raise InvalidValueError("--saving must be between 0 and 1, --zeros from 0 to below 1")
+    found = [
+        curve
+        for accelerator in map(load, options.hw)
+        for curve in curves(accelerator, _bits(accelerator, options.bits), options.zeros)
+    ]
+    rows = [_row(curve, options.saving) for curve in found]
+    if options.csv:
+        _write_csv(Path(options.csv), rows)
+    if options.plot:
+        _write_plot(Path(options.plot), best_formats(found))
     title = f"largest density that saves at least {options.saving:.0%} (- : none does)"
     table = Table(*HEADINGS, title=title)
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 100).print(table)
-    return 0
+    return DONE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m hwmodels.break_even", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser(prog="python -m hwmodels.break_even", description=__doc__)
     parser.add_argument(
         "--hw", nargs="+", default=preset_names(), help="presets or .toml files (default: every preset)"
     )

@@ -27,7 +27,8 @@ from hwmodels.microbenchmark import (
 )
 from hwmodels.microbenchmark import fit as fit_constants
 from hwmodels.new import write
-from plan.errors import EspalierError, InvalidValueError
+from plan.command import DONE, Parser, run_command
+from plan.errors import InvalidValueError
 
 TEMPLATE = "mobile_cpu"
 MOST_REPEATS = 1000
@@ -65,25 +66,24 @@ def _digits(value: float) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after writing the file, 2 when the path or a value cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m hwmodels.calibrate", description=__doc__)
+    parser = Parser(prog="python -m hwmodels.calibrate", description=__doc__)
     parser.add_argument("path", help="file to write, ending in .toml")
     parser.add_argument("--repeats", type=int, default=9, help="the best of so many runs counts (default 9)")
-    options = parser.parse_args(arguments)
-    try:
-        if not 1 <= options.repeats <= MOST_REPEATS:
-            raise InvalidValueError(f"--repeats {options.repeats} is out of range (allowed: 1 to {MOST_REPEATS})")
-        found = fit_constants(measure(options.repeats, seed=0), memory_bits_per_ns(options.repeats))
-        text = calibrated(found, Path(options.path).stem)
-        parse(text, options.path)
-        write(Path(options.path), text)
-    except EspalierError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    return run_command(lambda: _calibrate(parser.parse_args(arguments)))
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    if not 1 <= options.repeats <= MOST_REPEATS:
+        raise InvalidValueError(f"--repeats {options.repeats} is out of range (allowed: 1 to {MOST_REPEATS})")
+    found = fit_constants(measure(options.repeats, seed=0), memory_bits_per_ns(options.repeats))
+    text = calibrated(found, Path(options.path).stem)
+    parse(text, options.path)
+    write(Path(options.path), text)
     sys.stdout.write(
         f"wrote {options.path}: {found.rates.dense_macs_per_ns:.3g} MAC/ns dense, "
         f"{found.rates.block_macs_per_ns:.3g} in blocks, mean error of the fit {found.mean_error:.1%}\n"
     )
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from hwmodels.loader import MODELS, load, parse, preset_names, preset_text
 from hwmodels.schema import Field, Schema
-from plan.errors import EspalierError, InvalidValueError, UnwritableError
+from plan.command import DONE, Parser, run_command
+from plan.errors import InvalidValueError, UnwritableError
 
 HEADER = """\
 # A hardware of your own, started from '{like}'. Use it as  --hw {file}
@@ -77,19 +78,18 @@ def write(path: Path, text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after writing the file, 2 when the preset or the path cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m hwmodels.new", description=__doc__)
+    parser = Parser(prog="python -m hwmodels.new", description=__doc__)
     parser.add_argument("path", help="file to write, ending in .toml")
     parser.add_argument("--like", default="eyeriss", help=f"preset to start from: {', '.join(preset_names())}")
-    options = parser.parse_args(arguments)
-    try:
-        text = starting_point(options.like, options.path)
-        parse(text, options.path)
-        write(Path(options.path), text)
-    except EspalierError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    return run_command(lambda: _new(parser.parse_args(arguments)))
+
+
+def _new(options: argparse.Namespace) -> int:
+    text = starting_point(options.like, options.path)
+    parse(text, options.path)
+    write(Path(options.path), text)
     sys.stdout.write(f"wrote {options.path}; edit it and price with --hw {options.path}\n")
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

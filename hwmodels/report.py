@@ -24,7 +24,8 @@ from hwmodels.mapping import OBJECTIVES
 from hwmodels.objective import with_objective
 from plan import document
 from plan.assignment import Assignment
-from plan.errors import EspalierError, InvalidValueError
+from plan.command import DONE, Parser, run_command
+from plan.errors import InvalidValueError
 from plan.layer import Network
 
 FILE_WIDTH = 170
@@ -47,27 +48,26 @@ class Subject:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after printing the table, 2 when the network, the plan, the hardware or a value cannot be used."""
-    options = _parser().parse_args(arguments)
-    try:
-        accelerator = with_objective(load(options.hw), options.map_objective)
-        subject = _subject(options, accelerator)
-        view = options.view or accelerator.energy_view
-        costs = {each: accelerator.evaluate(subject.network, subject.assignment, view=each) for each in VIEWS}
-        bounds = bounds_of(accelerator, subject.network, subject.assignment)
-        rows = layer_costs(subject.network, costs[view], bounds)
-        title = f"{subject.network.name} on {accelerator.name}, {subject.words}, {view} energy, one image"
-        if options.csv:
-            write_csv(Path(options.csv), rows)
-        if options.plot:
-            bandwidth = bounds.roofline.dram_bytes_per_cycle if bounds.roofline else None
-            write_plot(Path(options.plot), title, rows[:-1], bandwidth)
-        closing = [*_closing(accelerator, subject, costs), *_ceilings(bounds), *subject.notes]
-    except EspalierError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    return run_command(lambda: _report(_parser().parse_args(arguments)))
+
+
+def _report(options: argparse.Namespace) -> int:
+    accelerator = with_objective(load(options.hw), options.map_objective)
+    subject = _subject(options, accelerator)
+    view = options.view or accelerator.energy_view
+    costs = {each: accelerator.evaluate(subject.network, subject.assignment, view=each) for each in VIEWS}
+    bounds = bounds_of(accelerator, subject.network, subject.assignment)
+    rows = layer_costs(subject.network, costs[view], bounds)
+    title = f"{subject.network.name} on {accelerator.name}, {subject.words}, {view} energy, one image"
+    if options.csv:
+        write_csv(Path(options.csv), rows)
+    if options.plot:
+        bandwidth = bounds.roofline.dram_bytes_per_cycle if bounds.roofline else None
+        write_plot(Path(options.plot), title, rows[:-1], bandwidth)
+    closing = [*_closing(accelerator, subject, costs), *_ceilings(bounds), *subject.notes]
     _print_table(Console(width=None if sys.stdout.isatty() else FILE_WIDTH), title, rows)
     sys.stdout.writelines(f"{line}\n" for line in closing)
-    return 0
+    return DONE
 
 
 def _closing(accelerator: Accelerator, subject: Subject, costs: Mapping[str, Cost]) -> list[str]:
@@ -98,8 +98,8 @@ def _saved(after: FloatArray, before: FloatArray) -> str:
     return f"{1.0 - after[0] / before[0]:.1%}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m hwmodels.report", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser(prog="python -m hwmodels.report", description=__doc__)
     parser.add_argument("--net", help="network: a name or path/file.py:function (default: the plan's)")
     parser.add_argument("--hw", required=True, help="hardware: a preset's name or the path of a .toml file")
     parser.add_argument("--bits", type=int, help="weights and activations; default 8, or the only width there is")

@@ -26,7 +26,8 @@ from hwmodels.validation.precision import bit_serial_rows, mac_rows
 from hwmodels.validation.published import MEASURED_TABLES, figure10, measured_table
 from hwmodels.validation.sparse import compared, efficiency_rows, scnn_rows, speedup_rows
 from hwmodels.validation.tools import COMPARED_LEVELS, TOOLS, Agreement, agreement, simulated_rows
-from plan.errors import EspalierError, FileFormatError, InvalidValueError, MissingFileError
+from plan.command import DONE, Parser, run_command
+from plan.errors import FileFormatError, InvalidValueError, MissingFileError
 
 CHIP = "eyeriss_v1"
 FILE_WIDTH = 140
@@ -40,31 +41,30 @@ Known = TypeVar("Known")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after printing the card, 2 when the reference folder cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m hwmodels.validate", description=__doc__)
+    parser = Parser(prog="python -m hwmodels.validate", description=__doc__)
     parser.add_argument("--reference", help="folder with other tools' results (layers.json, nn_dataflow.json, ...)")
     parser.add_argument(
         "--map-objective",
         choices=OBJECTIVES,
         help="what our mappings minimise (default: the chip's own against silicon, energy against other tools)",
     )
-    options = parser.parse_args(arguments)
+    return run_command(lambda: _validate(parser.parse_args(arguments)))
+
+
+def _validate(options: argparse.Namespace) -> int:
     console = Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
-    try:
-        chip = _preset(CHIP, Eyeriss)
-        if options.map_objective:
-            chip = chip.with_parameters(replace(chip.parameters, objective=options.map_objective))
-        objective = options.map_objective or "energy"
-        agreements = _agreements(chip, Path(options.reference), objective) if options.reference else []
-        simulated = _simulated(Path(options.reference)) if options.reference else []
-        print_card(console, chip)
-    except EspalierError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    chip = _preset(CHIP, Eyeriss)
+    if options.map_objective:
+        chip = chip.with_parameters(replace(chip.parameters, objective=options.map_objective))
+    objective = options.map_objective or "energy"
+    agreements = _agreements(chip, Path(options.reference), objective) if options.reference else []
+    simulated = _simulated(Path(options.reference)) if options.reference else []
+    print_card(console, chip)
     if simulated:
         _print_rows(console, "16 x 16 weight stationary: cycles of SCALE-Sim 3.0.0", simulated)
     for found in agreements:
         _print_agreement(console, found)
-    return 0
+    return DONE
 
 
 def _preset(name: str, model: type[Known]) -> Known:

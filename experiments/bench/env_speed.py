@@ -28,6 +28,7 @@ from envs.vector_env import VectorCompressionEnv
 from hwmodels.loader import load
 from networks import zoo
 from networks.trace import trace
+from plan.command import Parser, run_command
 from plan.space import Space, build_space
 
 VECTOR_GOAL, SINGLE_GOAL, PREDICTION_GOAL_MS = 300_000, 5_000, 50
@@ -109,12 +110,15 @@ def prediction_work(problem: Problem) -> Callable[[], int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 when both environments reach their goals, else 1, after printing the rates."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.bench.env_speed", description=__doc__)
+    parser = Parser(prog="python -m experiments.bench.env_speed", description=__doc__)
     parser.add_argument("--net", default="resnet50", help="network (default resnet50)")
     parser.add_argument("--hw", default="eyeriss", help="hardware preset or file (default eyeriss)")
     parser.add_argument("--envs", type=int, default=512, help="environments side by side (default 512)")
     parser.add_argument("--seconds", type=float, default=3.0, help="time per measurement (default 3)")
-    options = parser.parse_args(arguments)
+    return run_command(lambda: _bench(parser.parse_args(arguments)))
+
+
+def _bench(options: argparse.Namespace) -> int:
     problem = build_problem(options.net, options.hw)
     began = time.perf_counter()
     observer = build_observer(problem)

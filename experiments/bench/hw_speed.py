@@ -26,6 +26,7 @@ from hwmodels.eyeriss import Eyeriss
 from hwmodels.loader import load, preset_names
 from hwmodels.mapping import choose
 from plan.assignment import Assignment
+from plan.command import Parser, run_command
 from plan.layer import InputSegment, Layer, Network
 
 FILE_WIDTH = 140
@@ -182,10 +183,13 @@ def _mapping_rate(accelerator: Eyeriss, network: Network, seconds: float) -> Rat
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after printing one line a preset."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.bench.hw_speed", description=__doc__)
+    parser = Parser(prog="python -m experiments.bench.hw_speed", description=__doc__)
     parser.add_argument("--plans", type=int, default=512, help="plans in a batch (default 512)")
     parser.add_argument("--seconds", type=float, default=2.0, help="time per measurement (default 2)")
-    options = parser.parse_args(arguments)
+    return run_command(lambda: _bench(parser.parse_args(arguments)))
+
+
+def _bench(options: argparse.Namespace) -> int:
     network = resnet50()
     title = (
         f"{len(network.layers)} layers of ResNet-50, batches of {options.plans} plans; per s of processor / wall time"

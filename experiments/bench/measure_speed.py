@@ -25,8 +25,6 @@ from rich.table import Table
 from torch import Tensor
 
 from agent.build import use_threads
-from agent.command import DONE, run_command
-from agent.config import Parser
 from agent.run_folder import threads
 from compress.measure import Measurer
 from compress.profile import profile
@@ -34,6 +32,7 @@ from experiments.mixed_plans import mixed_plans
 from hwmodels.loader import load
 from networks import zoo
 from networks.trace import TracedNetwork, trace
+from plan.command import DONE, Parser, run_command
 from plan.errors import InvalidValueError, UnknownNameError
 from plan.scheme import Scheme
 from plan.space import build_space

@@ -24,7 +24,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from agent.command import DONE, run_command
 from compress import onnx_file, onnx_session
 from compress.masks import BoolArray, kept_channels
 from compress.materialize import masked, materialize, materialized
@@ -38,6 +37,7 @@ from hwmodels.loader import load
 from networks.trace import TracedNetwork, trace
 from networks.zoo import build
 from plan.assignment import Assignment
+from plan.command import DONE, Parser, run_command
 
 HARDWARE = "mobile_cpu"
 BITS, WIDEST = 8, 16
@@ -56,7 +56,7 @@ class Speed:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns 0, or 2 when a network or size cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.bench.onnx_speed", allow_abbrev=False)
+    parser = Parser(prog="python -m experiments.bench.onnx_speed", description=__doc__)
     parser.add_argument("--net", default="resnet50", help="a named network (default: resnet50)")
     parser.add_argument("--image", type=int, default=224, help="height and width of the image (default: 224)")
     parser.add_argument("--density", type=float, default=0.5, help="filters kept / all of a group (default: 0.5)")

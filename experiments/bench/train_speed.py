@@ -27,6 +27,7 @@ from agent.hyperparameters import Hyperparameters
 from agent.sb3_vec import CompressionVecEnv
 from agent.searchers.composite import ENVS
 from experiments.bench.env_speed import build_problem
+from plan.command import Parser, run_command
 
 GOAL = 12_000
 MOST_LINES = 40
@@ -75,12 +76,15 @@ def measure(agent: CompositeAgent, decisions: int) -> Speed:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 when every network reaches the goal in processor time, else 1, after printing the rates."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.bench.train_speed", description=__doc__)
+    parser = Parser(prog="python -m experiments.bench.train_speed", description=__doc__)
     parser.add_argument("--net", default="resnet20,resnet50", help="networks (default resnet20,resnet50)")
     parser.add_argument("--hw", default="eyeriss", help="hardware preset or file (default eyeriss)")
     parser.add_argument("--decisions", type=int, default=40_000, help="layer decisions, at least (default 40000)")
     parser.add_argument("--profile", action="store_true", help="also print where the time goes")
-    options = parser.parse_args(arguments)
+    return run_command(lambda: _bench(parser.parse_args(arguments)))
+
+
+def _bench(options: argparse.Namespace) -> int:
     torch.set_num_threads(1)
     profile = cProfile.Profile() if options.profile else None
     found = {net: _trained(net, options, profile) for net in options.net.split(",")}

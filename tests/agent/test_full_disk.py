@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.command import REFUSED, run_command
 from agent.run_folder import RunFolder
 from plan.atomic import write_atomically
+from plan.command import REFUSED, run_command
 from plan.errors import UnwritableError
 from tests.agent.bench import Bench
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
+import re
 import sys
 import warnings
 from collections.abc import Callable
+from typing import NoReturn
 
-from plan.errors import EspalierError
+from plan.errors import EspalierError, InvalidValueError
+from plan.registry import close_names
 
 DONE, DIFFERENT, REFUSED, INTERRUPTED = 0, 1, 2, 130
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -33,3 +37,14 @@ def run_command(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are `InvalidValueError`s of one line, with a hint for misspelt flags."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the message as an error of the user's input."""
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        unknown = re.search(r"unrecognized arguments: (\S+)", message)
+        hint = close_names(unknown[1], flags) if unknown else ""
+        raise InvalidValueError(f"{message}{hint} (see --help)")
