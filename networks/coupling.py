@@ -90,14 +90,20 @@ def couple(module: fx.GraphModule, shapes: dict[fx.Node, ShapeTree]) -> Coupling
     return coupling
 
 
+def parameter_uses(module: fx.GraphModule) -> Counter[int]:
+    """Returns how often a graph uses every tensor, by its `id`: in calls of modules, and by name."""
+    uses: Counter[int] = Counter()
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            uses[id(_attribute(module, str(node.target)))] += len(node.users)
+        elif node.op == "call_module":
+            uses.update(id(tensor) for tensor in module.get_submodule(str(node.target)).parameters())
+    return uses
+
+
 def _freeze_shared(coupling: Coupling) -> None:
     """Freezes the channels of every tensor that is used more than once, under whatever names."""
-    uses: Counter[int] = Counter()
-    for node in coupling.module.graph.nodes:
-        if node.op == "get_attr":
-            uses[id(_attribute(coupling.module, str(node.target)))] += len(node.users)
-        elif node.op == "call_module":
-            uses.update(id(tensor) for tensor in coupling.module.get_submodule(str(node.target)).parameters())
+    uses = parameter_uses(coupling.module)
     for axis in coupling.parameters:
         count = uses[id(_attribute(coupling.module, axis.path))]
         if count > 1:
