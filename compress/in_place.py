@@ -14,7 +14,7 @@ from torch.nn import functional
 from compress.fake_quant import FakeQuantiser
 
 FRESH_MODULES = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.ReLU, nn.ReLU6)
-FRESH_FUNCTIONS = (functional.relu, functional.relu6, operator.add, torch.add)
+FRESH_FUNCTIONS = (functional.relu, functional.relu6, torch.minimum, operator.add, torch.add)
 """What writes its output to memory of its own, or to an input's that nothing else reads."""
 RECTIFIERS = (functional.relu, functional.relu6)
 

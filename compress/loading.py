@@ -12,10 +12,12 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, fx, nn
 
+from compress.equalise import with_channel_clips
 from compress.export import METADATA_KEY
 from compress.fake_quant import with_quantisers
 from compress.materialize import fit_attributes
 from compress.quantize import ActivationRange
+from compress.repair_record import equalises
 from networks.trace import TracedNetwork, trace
 from plan.errors import FileFormatError, MismatchError, MissingFileError
 
@@ -39,6 +41,8 @@ def load_compressed(path: Path, module: nn.Module) -> fx.GraphModule:
     traced = trace(module, tuple(network["input_shape"]), network["name"])
     if traced.network.fingerprint != network["fingerprint"]:
         raise MismatchError(f"{path} belongs to network '{network['name']}' of other shapes; give the one of its plan")
+    if equalises(written["plan"]["repairs"]):
+        traced = with_channel_clips(traced)
     return with_state(traced, state, written["activations"])
 
 

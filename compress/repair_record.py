@@ -10,7 +10,8 @@ from compress.options import DEFAULT_OPTIONS, MeasureOptions
 from compress.repair import RepairOptions
 from plan.errors import InvalidValueError
 
-UPDATE, SEQUENTIAL, ROUNDING, STATISTICS = STEPS = (
+EQUALISATION, UPDATE, SEQUENTIAL, ROUNDING, STATISTICS = STEPS = (
+    "cross-layer equalisation",
     "second-order weight update",
     "sequential refit",
     "rounding optimisation",
@@ -26,9 +27,14 @@ REPAIRS: dict[str, MeasureOptions] = {
 roundings takes a minute and more for every plan."""
 
 
-def recorded(options: MeasureOptions) -> list[tuple[str, dict[str, int]]]:
-    """Returns the names and parameters of the repairs that run, in order."""
-    steps: list[tuple[str, dict[str, int]]] = []
+def recorded(options: MeasureOptions, *, equalised: bool = False) -> list[tuple[str, dict[str, int]]]:
+    """Returns the names and parameters of the repairs that run, in order.
+
+    Args:
+        options: what runs for every plan
+        equalised: whether the network itself was equalised before anything was measured
+    """
+    steps: list[tuple[str, dict[str, int]]] = [(EQUALISATION, {})] if equalised else []
     if options.repair.update:
         steps.append((UPDATE, _of_update(options.repair)))
         if options.sequential_images:
@@ -44,8 +50,13 @@ def _of_update(repair: RepairOptions) -> dict[str, int]:
     return {"rounds": repair.rounds, "passes": repair.passes, "scales": repair.scales}
 
 
+def equalises(repairs: Sequence[Mapping[str, Any]]) -> bool:
+    """Returns whether a plan records that its network was equalised; older plans do not, and it was not."""
+    return any(entry["name"] == EQUALISATION for entry in repairs)
+
+
 def options_of(repairs: Sequence[Mapping[str, Any]]) -> MeasureOptions:
-    """Returns the options whose repairs a plan records, the inverse of `recorded`.
+    """Returns the options whose repairs a plan records, the inverse of `recorded`; `equalises` tells of the network.
 
     Older plans record neither "scales" nor "spread": what these stand for did not run.
 
