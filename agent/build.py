@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from agent.plan_sources import Sources
 from agent.source_hash import BEHIND_PROFILES, source_sha256
+from compress.equalise import equalised
 from compress.layer_store import LayerStore, profile_sha256
 from compress.measure import Measurer
 from compress.options import DEFAULT_OPTIONS, MeasureOptions
@@ -51,13 +52,17 @@ class Terms:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What is compressed: a traced network with its weights, and the data that it sees."""
+    """What is compressed: a traced network with its weights, and the data that it sees.
+
+    equalised: whether the traced network's channels were equalised after its weights were loaded
+    """
 
     dataset: Dataset
     source: zoo.NetworkSource
     weights_sha256: str
     weights_origin: str
     traced: TracedNetwork
+    equalised: bool = False
 
     def tensor(self, images: Images) -> Tensor:
         """Returns images as the network takes them, float32 (N, C, H, W)."""
@@ -73,20 +78,40 @@ class Subject:
     def key(self) -> str:
         """Names the network with its weights and the data's splits, for caches."""
         parts = (self.traced.network.fingerprint, self.weights_sha256, self.dataset.splits.sha256)
-        return "-".join(part[:16] for part in parts)
+        return "-".join((*(part[:16] for part in parts), *(["equalised"] if self.equalised else [])))
 
 
-def open_subject(net: str, weights_spec: str, data: str, *, progress: TrainingProgress | None = None) -> Subject:
+def open_subject(
+    net: str, weights_spec: str, data: str, *, equalise: bool = False, progress: TrainingProgress | None = None
+) -> Subject:
     """Returns the network and data that three flags name, weights trained here where nothing else is asked.
 
+    Args:
+        net: name of the network
+        weights_spec: which weights
+        data: name of the data
+        equalise: whether channels are equalised on the calibration images
+        progress: told about training
+
     Raises:
-        EspalierError: a name, file or combination that cannot be used.
+        EspalierError: a name, file or combination that cannot be used, or nothing to equalise.
     """
     dataset = open_data(data)
     source = zoo.build(net, dataset.class_count, dataset.input_size)
     loaded = weights.load(source, weights_spec, dataset, progress=progress)
     traced = trace(source.module, source.input_size, source.name)
-    return Subject(dataset, source, loaded.sha256, loaded.origin, traced)
+    subject = Subject(dataset, source, loaded.sha256, loaded.origin, traced)
+    return with_equalised_channels(subject) if equalise else subject
+
+
+def with_equalised_channels(subject: Subject) -> Subject:
+    """Returns the subject, its network equalised on its calibration images.
+
+    Raises:
+        UnsupportedNetworkError: no tensor whose channels may be scaled.
+    """
+    calibration = subject.tensor(subject.dataset.splits.calibration)
+    return replace(subject, traced=equalised(subject.traced, calibration), equalised=True)
 
 
 def cached_profile(subject: Subject, calibration: Tensor, progress: Progress) -> Profile:

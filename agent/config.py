@@ -138,6 +138,13 @@ class Settings:
             read=_one_of(REPAIRS),
         ),
     )
+    equalise: bool = field(
+        default=False,
+        metadata=_flag(
+            "scale channels against each other before anything is rounded, which leaves the network's outputs as they "
+            "are; for networks without batch norms"
+        ),
+    )
     proxy: str = field(
         default=PROXIES[0],
         metadata=_flag(

@@ -89,7 +89,13 @@ class Pipeline:
         """Returns network and data, after a check that the space can be built."""
         settings = self.settings
         self.display.phase("network, weights, data")
-        subject = open_subject(settings.net, settings.weights, settings.data, progress=self.display.advance)
+        subject = open_subject(
+            settings.net,
+            settings.weights,
+            settings.data,
+            equalise=settings.equalise,
+            progress=self.display.advance,
+        )
         network = subject.traced.network
         space = build_space(network, self.accelerator.capabilities, settings.baseline_bits, settings.restrictions)
         for note in network.notes:

@@ -18,7 +18,7 @@ from agent.build import (
 from agent.plan_sources import Sources, check_same
 from agent.progress import Display
 from compress.measure import Measurer
-from compress.repair_record import options_of
+from compress.repair_record import equalises, options_of
 from hwmodels.accelerator import Accelerator
 from plan.document import Document, schemes_of
 from plan.errors import MismatchError
@@ -71,7 +71,13 @@ def open_plan_subject(document: Document, sources: Sources, display: Display) ->
     Raises:
         MismatchError: hashes of network, weights or data differ from the plan's.
     """
-    subject = open_subject(sources.net, sources.weights, sources.data, progress=display.advance)
+    subject = open_subject(
+        sources.net,
+        sources.weights,
+        sources.data,
+        equalise=equalises(document["repairs"]),
+        progress=display.advance,
+    )
     network, splits = subject.traced.network, subject.dataset.splits
     check_same("network", document["network"]["fingerprint"], network.fingerprint)
     check_same("set of weights", document["network"]["weights_sha256"], subject.weights_sha256)

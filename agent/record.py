@@ -249,7 +249,7 @@ def _repairs_json(assembly: Assembly) -> list[Document]:
     calibration = assembly.profile.calibration_sha256
     return [
         {"name": name, "parameters": parameters, "calibration_sha256": calibration, "seed": 0}
-        for name, parameters in recorded(assembly.options)
+        for name, parameters in recorded(assembly.options, equalised=assembly.subject.equalised)
     ]
 
 

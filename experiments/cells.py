@@ -92,7 +92,7 @@ def open_stage(settings: Settings) -> Stage:
     accelerator = check_hardware(settings.hw, settings.baseline_bits)
     check_sources(settings.net, settings.weights, settings.data)
     use_threads(threads())
-    subject = open_subject(settings.net, settings.weights, settings.data)
+    subject = open_subject(settings.net, settings.weights, settings.data, equalise=settings.equalise)
     sources = Sources(settings.net, settings.weights, settings.data, settings.hw)
     assembly, measurer = prepare(subject, accelerator, Terms(sources, settings.baseline_bits), _silent)
     table = cached_table(assembly, measurer, settings.proxy, _silent)
