@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from agent.build import Subject, open_subject, use_threads
 from agent.progress import Display, make_display
+from compress.equalise import equalised
 from compress.measure import Measurer
 from compress.options import MeasureOptions
 from compress.profile import Profile, profile
@@ -32,6 +34,7 @@ from compress.repair import RepairOptions
 from compress.repair_record import ROUNDING_STEPS, SEQUENTIAL_IMAGES
 from envs.accuracy.statistics import drop_points, paired_bootstrap
 from experiments.uniform_setting import SETTINGS, Setting, schemes_of
+from networks.trace import TracedNetwork
 from plan.command import DONE, Parser, run_command
 from plan.errors import InvalidValueError, UnknownNameError
 from plan.registry import close_names
@@ -42,11 +45,16 @@ BOOTSTRAP_SEED = 0
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to carry a setting out: which repairs run, how levels are placed, how weights are ranked."""
+    """A way to carry a setting out.
+
+    options: which repairs run, and how the levels of weights are placed; activations: how those of tensors are;
+    magnitude: whether weights are ranked by magnitude; equalise: whether the network is equalised first
+    """
 
     options: MeasureOptions
     activations: ActivationQuantiser = DEFAULT_ACTIVATIONS
     magnitude: bool = False
+    equalise: bool = False
 
 
 ALL = MeasureOptions(sequential_images=SEQUENTIAL_IMAGES)
@@ -70,6 +78,10 @@ VARIANTS: dict[str, Variant] = {
     "weights min-max": _with(RepairOptions(quantiser=WeightQuantiser(ranges="min-max"))),
     "weights percentile": _with(RepairOptions(quantiser=WeightQuantiser(ranges="percentile"))),
     "weights per tensor": _with(RepairOptions(quantiser=WeightQuantiser(per_channel=False))),
+    "weights per tensor, equalised": replace(
+        _with(RepairOptions(quantiser=WeightQuantiser(per_channel=False))), equalise=True
+    ),
+    "with equalisation": Variant(ALL, equalise=True),
     "weights asymmetric": _with(RepairOptions(quantiser=WeightQuantiser(symmetric=False))),
     "activations min-max": Variant(ALL, ActivationQuantiser(ranges="min-max")),
     "activations percentile": Variant(ALL, ActivationQuantiser(ranges="percentile")),
@@ -119,7 +131,7 @@ class Study:
         wanted = images or sum(map(len, parts))
         self.images: Tensor = torch.cat([subject.tensor(part) for part in parts])[:wanted]
         self.labels = np.concatenate([splits.validation.labels, splits.test.labels])[:wanted]
-        self._profiles: dict[ActivationQuantiser, Profile] = {}
+        self._profiles: dict[tuple[ActivationQuantiser, bool], Profile] = {}
         self._measurer: tuple[str, Measurer] | None = None
         self._dense: np.ndarray | None = None
 
@@ -133,14 +145,18 @@ class Study:
         """Returns what measures a variant; only the last one is kept."""
         if self._measurer is None or self._measurer[0] != name:
             variant = VARIANTS[name]
-            if variant.activations not in self._profiles:
+            traced = self._equalised if variant.equalise else self.subject.traced
+            if (variant.activations, variant.equalise) not in self._profiles:
                 self.display.note(f"profile for '{name}'")
-                self._profiles[variant.activations] = profile(
-                    self.subject.traced, self.calibration, activations=variant.activations
-                )
-            found = self._profiles[variant.activations]
-            self._measurer = name, Measurer(self.subject.traced, found, self.calibration, options=variant.options)
+                found = profile(traced, self.calibration, activations=variant.activations)
+                self._profiles[variant.activations, variant.equalise] = found
+            found = self._profiles[variant.activations, variant.equalise]
+            self._measurer = name, Measurer(traced, found, self.calibration, options=variant.options)
         return self._measurer[1]
+
+    @cached_property
+    def _equalised(self) -> TracedNetwork:
+        return equalised(self.subject.traced, self.calibration)
 
     def line(self, setting: Setting, name: str) -> Line:
         """Returns the measurement of one setting under one variant."""
