@@ -150,7 +150,7 @@ class Campaign:
         values = {
             "drop_points": found.drop_points,
             "objective": found.objective,
-            "predicted_drop_points": float(self.problem.calibration.points(found.error)),
+            "predicted_drop_points": self.problem.predicted_drop(found.choice),
             "images": found.images,
             "images_run": found.images_run,
         }
@@ -280,7 +280,7 @@ class Campaign:
     def document(self, entry: Measured, test: Measurement | None) -> Document:
         """Returns a measured plan as plan.json holds it."""
         validation = Measurement(self.archive.dense(entry.images), self._baseline(entry.images), entry.correct)
-        predicted = float(self.problem.calibration.points(entry.error))
+        predicted = self.problem.predicted_drop(entry.choice)
         return describe(self.assembly, Found(entry.choice, predicted, validation, test), self.order, self.made_by())
 
     def _baseline(self, images: int) -> Right:

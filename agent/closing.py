@@ -68,10 +68,10 @@ def next_target(problem: Problem, entries: Sequence[Measurement], limits: Budget
     read off the line between the two; without a plan above, the excess of the best over its prediction is carried on.
     """
     best, aim = cheapest_kept(entries, limits), AIM * limits.drop_points
-    low, lost = (0.0, 0.0) if best is None else (_predicted(problem, best), best.drop_points)
+    low, lost = (0.0, 0.0) if best is None else (problem.predicted_drop(best.choice), best.drop_points)
     if limits.drop_points - lost <= CLOSE * limits.drop_points:
         return None
-    above = [(_predicted(problem, entry), entry.drop_points) for entry in entries]
+    above = [(problem.predicted_drop(entry.choice), entry.drop_points) for entry in entries]
     above = [pair for pair in above if pair[1] > limits.drop_points and pair[0] > low]
     if not above:
         return low + max(aim - lost, CLOSE * limits.drop_points) if best is not None else None
@@ -80,10 +80,6 @@ def next_target(problem: Problem, entries: Sequence[Measurement], limits: Budget
         return None
     share = min(max((aim - lost) / (worst - lost), INNERMOST), 1.0 - INNERMOST)
     return low + share * (high - low)
-
-
-def _predicted(problem: Problem, entry: Measurement) -> float:
-    return float(problem.calibration.points(entry.error))
 
 
 def _landed(lander: Lander, entries: Sequence[Measurement], target: Budget, limits: Budget) -> Landed | None:

@@ -87,7 +87,7 @@ def choose(problem: Problem, archive: Archive, final: Round, tick: Callable[[int
 def _estimates(problem: Problem, entries: list[Measurement], final: Round) -> FloatArray:
     """Returns the expected drop of plans on all images, (n,)."""
     share = final.search_images / final.all_images
-    predicted = problem.calibration.points(np.array([entry.error for entry in entries]))
+    predicted = np.array([problem.predicted_drop(entry.choice) for entry in entries])
     measured = np.array([entry.drop_points for entry in entries])
     stopped = np.array([entry.stopped for entry in entries], dtype=np.bool_)
     measured = np.where(stopped, np.maximum(measured, predicted), measured)

@@ -25,7 +25,7 @@ def write_frontier(campaign: Campaign, folder: RunFolder) -> None:
     for number, entry in enumerate(entries):
         name = f"plans/{number:02d}.json"
         folder.save_plan(campaign.document(entry, None), name)
-        predicted = float(campaign.problem.calibration.points(entry.error))
+        predicted = campaign.problem.predicted_drop(entry.choice)
         costs = (entry.cost.energy_uj, entry.cost.latency_ms, entry.cost.size_kb)
         rows.append((name, entry.drop_points, predicted, entry.objective, *costs, entry.images))
     folder.write_table("frontier.csv", COLUMNS, rows)

@@ -153,8 +153,8 @@ def layer_errors(problem: Problem, choice: Choices) -> FloatArray:
     """Returns the predicted error of every layer of a plan, nats (L,), its input tensor's included."""
     layers = np.arange(problem.space.n_layers)
     filled = problem.space.filled(choice[None])[0].astype(np.int64)
-    own = problem.errors.weight[layers, filled[:, METHOD], filled[:, DENSITY], filled[:, WEIGHT_BITS]]
-    return np.asarray(own + problem.errors.activation[layers, filled[problem.space.deciders.reader, ACTIVATION_BITS]])
+    own = problem.counted.weight[layers, filled[:, METHOD], filled[:, DENSITY], filled[:, WEIGHT_BITS]]
+    return np.asarray(own + problem.counted.activation[layers, filled[problem.space.deciders.reader, ACTIVATION_BITS]])
 
 
 def _teach_ppo(learners: Learners, played: Played, corrections: FloatArray, hyper: Hyperparameters) -> None:

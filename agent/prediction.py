@@ -49,4 +49,5 @@ def _cache_file(assembly: Assembly, proxy: str) -> Path:
 
 def predict(assembly: Assembly, table: ErrorTable, choice: Choices, calibration: Calibration) -> float:
     """Returns the drop that the proxy predicts for one plan, int16 (L, 4), in points."""
-    return float(calibration.points(table.error(assembly.space, choice[None]))[0])
+    counted = table.counting(calibration.activation_share)
+    return float(calibration.points(counted.error(assembly.space, choice[None]))[0])

@@ -6,10 +6,11 @@ while measured plans keep the limits and falls while they break them, so that me
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.landing import Lander
 from agent.limits import Bounds, infeasible
@@ -17,8 +18,10 @@ from agent.measuring import Measuring
 from agent.searchers.protocol import Observer
 from agent.steps import Stepper
 from envs.accuracy.archive import Archive, Measurement
+from envs.accuracy.balance import fit_balanced
 from envs.accuracy.calibration import Calibration
 from envs.problem import Problem
+from plan.assignment import FloatArray
 from plan.budget import Budget
 from plan.space import Choices
 
@@ -34,11 +37,35 @@ NUDGES = (1.0, 0.96, 1.04, 0.92, 1.08)
 
 
 def fitted(problem: Problem, archive: Archive, images: int) -> Problem:
-    """Returns the problem with its calibration fitted to every plan measured on so many images."""
+    """Returns the problem with its calibration fitted to every plan measured on so many images.
+
+    The share of activations' errors is fitted too, and with it the errors change that searchers see.
+    """
     entries = archive.on(images)
-    errors, drops = [entry.error for entry in entries], [entry.drop_points for entry in entries]
-    stopped = [entry.stopped for entry in entries]
-    return problem.with_calibration(Calibration.fit(errors, drops, censored=stopped)) if entries else problem
+    if not entries:
+        return problem
+    drops, stopped = _drops_and_stops(entries)
+    return problem.with_calibration(fit_balanced(_error_parts(problem, entries), drops, censored=stopped))
+
+
+def refitted(problem: Problem, archive: Archive, images: int) -> Problem:
+    """Returns the problem with only the map from errors to points fitted anew, so that errors stay what they are."""
+    entries = archive.on(images)
+    if not entries:
+        return problem
+    drops, stopped = _drops_and_stops(entries)
+    share = problem.calibration.activation_share
+    found = Calibration.fit(_error_parts(problem, entries) @ (1.0, share), drops, censored=stopped)
+    return problem.with_calibration(replace(found, activation_share=share))
+
+
+def _error_parts(problem: Problem, entries: Sequence[Measurement]) -> FloatArray:
+    return problem.errors.parts(problem.space, np.stack([entry.choice for entry in entries]))
+
+
+def _drops_and_stops(entries: Sequence[Measurement]) -> tuple[FloatArray, NDArray[np.bool_]]:
+    drops = np.array([entry.drop_points for entry in entries])
+    return drops, np.array([entry.stopped for entry in entries], dtype=np.bool_)
 
 
 def refine(
@@ -64,7 +91,7 @@ def refine(
     _check_reachable(lander, candidates, limits)
     pressure, turn = 1.0, 0
     while not measuring.over(archive):
-        lander = lander.with_problem(fitted(problem, archive, measuring.images))
+        lander = lander.with_problem(refitted(problem, archive, measuring.images))
         best = archive.best(limits, measuring.images)
         target = replace(limits, drop_points=limits.drop_points * pressure)
         starts = _starts(lander.problem, candidates, target, best, turn)

@@ -16,6 +16,9 @@ FLOPS_PER_LAYER = 1e10
 MOST_SAMPLES = 32768
 SAMPLES_PER_COLUMN = 4
 VALUES_PER_LAYER = 2e7
+PARTS = 32
+"""Parts of the calibration images whose moments are compared."""
+FEWEST_COLUMNS = 16
 
 FloatArray = NDArray[np.float32]
 
@@ -79,75 +82,107 @@ def _window_index(module: nn.Conv2d, height: int, width: int, wanted: int, gener
     return top[:, None] + offsets.reshape(1, -1)
 
 
-def shrunk(moment: Tensor, mean: Tensor, samples: int) -> Tensor:
-    """Returns second moments (G, D, D) whose covariances are shrunk towards zero, variances and means left alone.
-
-    The share taken from every covariance, estimated per group, is the sampling variance of all of them over the sum of
-    their squares, at most 1: Schaefer and Strimmer 2005 ("A shrinkage approach to large-scale covariance matrix
-    estimation"), target D, with the variance (c_ii c_jj + c_ij^2) / n that normal inputs give.
-
-    Args:
-        moment: (G, D, D), E[x x^T].
-        mean: (G, D), E[x].
-        samples: how many input vectors were averaged.
-    """
-    outer = mean[:, :, None] * mean[:, None, :]
-    covariance = moment - outer
-    variance = covariance.diagonal(dim1=1, dim2=2)
-    own, squares = variance.square().sum(1), covariance.square().sum((1, 2))
-    between = (squares - own).clamp_min(torch.finfo(moment.dtype).tiny)
-    noise = (variance.sum(1).square() - own + between) / samples
-    share = (noise / between).clamp(0.0, 1.0)
+def shrunk(covariance: Tensor, share: Tensor) -> Tensor:
+    """Returns covariances (G, D, D) less a share (G,) of each, variances left alone."""
     kept = covariance * (1.0 - share)[:, None, None]
-    kept.diagonal(dim1=1, dim2=2).copy_(variance)
-    return kept + outer
+    kept.diagonal(dim1=1, dim2=2).copy_(covariance.diagonal(dim1=1, dim2=2))
+    return kept
+
+
+def off_diagonal(matrices: Tensor) -> Tensor:
+    """Returns the sum of squares of all entries off the diagonal, (G,), of matrices (G, D, D)."""
+    return (matrices.square().sum((1, 2)) - matrices.diagonal(dim1=1, dim2=2).square().sum(1)).clamp_min(0.0)
+
+
+class CovarianceSum:
+    """Sums of x x^T, and how far they differ from one part of the images to the next.
+
+    What one image gives is not independent, so the sampling variance of a covariance is measured between parts. The
+    share by which covariances are shrunk is the sampling variance of all of them over the sum of their squares, at most
+    1: Schaefer and Strimmer 2005 ("A shrinkage approach to large-scale covariance matrix estimation"), target D. Small
+    matrices are left alone: their few numbers are known well enough, and how bright images are moves all of them.
+    """
+
+    def __init__(self) -> None:
+        self.products: Tensor | None = None
+        self.squares: Tensor | None = None
+        self.count = 0
+        self.parts = 0
+
+    def add(self, vectors: Tensor) -> None:
+        """Adds one part of the images, vectors (G, n, D) about a centre that all parts share."""
+        products = vectors.transpose(1, 2) @ vectors
+        squares = off_diagonal(products) / vectors.shape[1]
+        if self.products is None or self.squares is None:
+            self.products, self.squares = products, squares
+        else:
+            self.products.add_(products)
+            self.squares.add_(squares)
+        self.count += vectors.shape[1]
+        self.parts += 1
+
+    def covariance(self, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the covariance (G, D, D) and its share (G,) to be shrunk; the mean (G, D) is about the centre."""
+        if self.products is None or self.squares is None:
+            raise ValueError("no inputs were added, the layer was never called")
+        moment = self.products / self.count
+        covariance = moment - mean[:, :, None] * mean[:, None, :]
+        if self.parts < 2 or moment.shape[-1] < FEWEST_COLUMNS:
+            return covariance, torch.zeros(len(moment))
+        noise = (self.squares / self.count - off_diagonal(moment)).clamp_min(0.0) / (self.parts - 1)
+        between = off_diagonal(covariance).clamp_min(torch.finfo(covariance.dtype).tiny)
+        return covariance, (noise / between).clamp(0.0, 1.0)
 
 
 class MomentSum:
-    """Running sums of x x^T and x over the calibration images of one layer."""
+    """Running sums of x x^T and x over the calibration images of one layer, about the mean of the first images."""
 
     def __init__(self, module: WeightLayer, images: int, seed: int) -> None:
         self.module = module
         self.columns = module.weight[0].numel()
-        self.unit = module.weight[0, 0].numel()
         groups = module.groups if isinstance(module, nn.Conv2d) else 1
         self.per_image = max(1, -(-samples_wanted(self.columns, groups) // max(1, images)))
+        self.images_a_part = max(1, -(-images // PARTS))
         self.generator = torch.Generator().manual_seed(seed)
-        self.blocks = column_blocks(self.columns, self.unit)
-        self.squares: list[Tensor] = []
+        self.blocks = column_blocks(self.columns, module.weight[0, 0].numel())
+        self.sums = [CovarianceSum() for _ in self.blocks]
+        self.centre: Tensor | None = None
         self.total: Tensor | None = None
         self.count = 0
 
     def add(self, inputs: Tensor) -> None:
         """Adds one batch of inputs."""
         vectors = unfolded(self.module, inputs.detach(), self.per_image, self.generator)
-        products = [vectors[..., block].transpose(1, 2) @ vectors[..., block] for block in self.blocks]
-        total = vectors.sum(1)
-        if self.total is None:
-            self.squares, self.total = products, total
-        else:
-            for square, product in zip(self.squares, products, strict=True):
-                square.add_(product)
-            self.total.add_(total)
+        if self.centre is None or self.total is None:
+            self.centre = vectors.mean(1, keepdim=True)
+            self.total = torch.zeros_like(self.centre[:, 0])
+        centred = vectors - self.centre
+        for part in torch.split(centred, self.images_a_part * (vectors.shape[1] // len(inputs)), 1):
+            for block, sums in zip(self.blocks, self.sums, strict=True):
+                sums.add(part[..., block])
+        self.total.add_(centred.sum(1))
         self.count += vectors.shape[1]
 
     def moments(self) -> FloatArray | tuple[FloatArray, ...]:
-        """Returns E[x x^T] as (G, D, D), or a tuple of such blocks where D is above 4,608.
+        """Returns E[x x^T] as (G, D, D), or a tuple of such blocks where D is above 4,608, covariances shrunk.
 
-        Where the images gave fewer than four samples a column, the covariance is shrunk (`shrunk`): 100 samples of
-        1,280 inputs would call any change of the weights free that leaves those 100 outputs alone.
+        Unshrunk, 100 images would call many a change of the weights free that other images are moved by.
         """
-        found = [square / self.count for square in self.squares]
-        if self.count < SAMPLES_PER_COLUMN * self.columns:
-            mean = torch.from_numpy(self.mean())
-            parts = zip(found, self.blocks, strict=True)
-            found = [shrunk(square, mean[:, block], self.count) for square, block in parts]
-        arrays = tuple(square.numpy() for square in found)
-        return arrays[0] if len(arrays) == 1 else arrays
+        mean, centre = self._means()
+        arrays = []
+        for block, sums in zip(self.blocks, self.sums, strict=True):
+            own = (mean + centre)[:, block]
+            arrays.append((shrunk(*sums.covariance(mean[:, block])) + own[:, :, None] * own[:, None, :]).numpy())
+        return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
     def mean(self) -> FloatArray:
         """Returns E[x], (G, D) float32."""
-        if self.total is None:
+        mean, centre = self._means()
+        found: FloatArray = (mean + centre).numpy()
+        return found
+
+    def _means(self) -> tuple[Tensor, Tensor]:
+        """Returns the mean about the centre and the centre, (G, D)."""
+        if self.total is None or self.centre is None:
             raise ValueError("no inputs were added, the layer was never called")
-        mean: FloatArray = (self.total / self.count).numpy()
-        return mean
+        return self.total / self.count, self.centre[:, 0]

@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from compress.adaround import Samples
 from compress.behind import behind
 from compress.modules import WeightLayer
-from compress.moments import LARGEST_MOMENT, samples_wanted, unfolded
+from compress.moments import LARGEST_MOMENT, PARTS, CovarianceSum, samples_wanted, shrunk, unfolded
 from compress.problem import DEAD, MEAN_SHARE, Problem, ProblemBlock
 from compress.recalibrate import SMALLEST_VARIANCE, channel_axis, channel_statistics, per_channel, running, spread_gain
 from compress.solver import factorise
@@ -136,10 +136,14 @@ def _normed(norm: nn.BatchNorm2d, dense: Tensor, compressed: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Pair:
-    """Input vectors of one layer at the same positions of the same images, (G, n, D) in either network."""
+    """Input vectors of one layer at the same positions of the same images, (G, n, D) in either network.
+
+    images: from which they come, as many of each
+    """
 
     dense: Tensor
     compressed: Tensor
+    images: int
 
 
 def sampled_pair(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -> Pair:
@@ -155,7 +159,7 @@ def sampled_pair(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
     wanted = samples_wanted(layer.weight[0].numel(), groups)
     vectors = unfolded(layer, inputs, max(1, -(-wanted // (inputs.shape[0] // 2))), generator)
-    return Pair(*vectors.chunk(2, dim=1))
+    return Pair(*vectors.chunk(2, dim=1), images=inputs.shape[0] // 2)
 
 
 def paired_problem(dense_weight: Tensor, pair: Pair, refit: Refit) -> Problem:
@@ -167,7 +171,7 @@ def paired_problem(dense_weight: Tensor, pair: Pair, refit: Refit) -> Problem:
         refit: where the target starts, and which inputs there are
     """
     groups, _, columns = pair.dense.shape
-    moment, cross = _centred(pair.compressed, pair.compressed), _centred(pair.compressed, pair.dense)
+    moment, cross = _moments(pair)
     weight, start = (part.reshape(groups, -1, columns).transpose(1, 2) for part in (dense_weight, refit.anchor))
     if groups > 1:
         return Problem((_block(torch.arange(columns), moment, cross @ weight, start),))
@@ -179,10 +183,20 @@ def paired_problem(dense_weight: Tensor, pair: Pair, refit: Refit) -> Problem:
     return Problem((_block(alive, moment, (cross @ weight)[:, alive], start[:, alive]),))
 
 
-def _centred(one: Tensor, other: Tensor) -> Tensor:
-    """Returns E[x y^T] about the means, (G, D, D), of vectors (G, n, D); `MEAN_SHARE` of the means stays."""
-    means = one.mean(1)[:, :, None] * other.mean(1)[:, None, :]
-    return one.transpose(1, 2) @ other / one.shape[1] - (1 - MEAN_SHARE) * means
+def _moments(pair: Pair) -> tuple[Tensor, Tensor]:
+    """Returns E[x' x'^T] and E[x' x^T] about the means, (G, D, D); `MEAN_SHARE` of the means stays.
+
+    Both are shrunk by the share that is chance in the first, so that equal inputs still ask for equal weights.
+    """
+    dense_mean, mean = pair.dense.mean(1, keepdim=True), pair.compressed.mean(1, keepdim=True)
+    dense, compressed = pair.dense - dense_mean, pair.compressed - mean
+    sums = CovarianceSum()
+    for part in torch.split(compressed, -(-pair.images // PARTS) * (compressed.shape[1] // pair.images), 1):
+        sums.add(part)
+    covariance, share = sums.covariance(torch.zeros_like(mean[:, 0]))
+    cross = compressed.transpose(1, 2) @ dense / compressed.shape[1]
+    means = MEAN_SHARE * mean.transpose(1, 2)
+    return shrunk(covariance, share) + means * mean, shrunk(cross, share) + means * dense_mean
 
 
 def _block(columns: Tensor, moment: Tensor, product: Tensor, start: Tensor) -> ProblemBlock:

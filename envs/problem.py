@@ -91,7 +91,7 @@ class Problem:
     def _costs_and_error(self, choices: Choices) -> FloatArray:
         """Returns energy, latency, size and error as rows, (4, B)."""
         cost = self.accelerator.evaluate(self.network, self.space.resolve(choices))
-        error = self.errors.error(self.space, choices)
+        error = self.counted.error(self.space, choices)
         return np.stack((cost.energy_uj, cost.latency_ms, cost.size_kb, error))
 
     @cached_property
@@ -107,7 +107,16 @@ class Problem:
     @cached_property
     def table(self) -> AdditiveTable:
         """Cost and error differences of every alternative of every layer against `space.start`."""
-        return build_table(self.network, self.accelerator, self.space, self.errors)
+        return build_table(self.network, self.accelerator, self.space, self.counted)
+
+    @cached_property
+    def counted(self) -> ErrorTable:
+        """The errors as the calibration wants them summed."""
+        return self.errors.counting(self.calibration.activation_share)
+
+    def predicted_drop(self, choice: Choices) -> float:
+        """Returns the drop that is predicted for one plan, int16 (L, 4), in points, without pricing it."""
+        return float(self.calibration.points(self.counted.error(self.space, choice[None]))[0])
 
     @cached_property
     def weights(self) -> FloatArray:
@@ -141,5 +150,6 @@ class Problem:
 
     def _sharing_table(self, changed: Problem) -> Problem:
         if "table" in self.__dict__:
-            changed.__dict__["table"] = self.table
+            alike = changed.calibration.activation_share == self.calibration.activation_share
+            changed.__dict__["table"] = self.table if alike else self.table.with_errors(changed.counted)
         return changed

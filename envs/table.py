@@ -63,6 +63,18 @@ class AdditiveTable:
         out[:, 3] = self.errors[layer, method, density, weight] + self.activation_errors[layer, activation]
         return out
 
+    def with_errors(self, errors: ErrorTable) -> AdditiveTable:
+        """Returns the table of the same costs with other errors."""
+        space, layers, began = self.space, np.arange(self.space.n_layers), self.space.start.T
+        own = errors.weight[layers, began[METHOD], began[DENSITY], began[WEIGHT_BITS]]
+        read = errors.activation[layers, space.start[space.deciders.reader, ACTIVATION_BITS]]
+        return replace(
+            self,
+            errors=errors.weight - own[:, None, None, None],
+            activation_errors=errors.activation - read[:, None],
+            start=np.append(self.start[:3], own.sum() + read.sum()),
+        )
+
     def totals(self, choices: Choices) -> FloatArray:
         """Returns the additive estimate of plans, int16 (B, L, 4), as (B, 4) energy, latency, size and error."""
         filled = self.space.filled(choices)
@@ -111,19 +123,9 @@ def build_table(network: Network, accelerator: Accelerator, space: Space, errors
         rows, cells = pricing.cells()
         costs[layer, family[rows[:, METHOD]], rows[:, DENSITY]] = cells
     start = accelerator.evaluate(network, space.resolve(space.start[None]))
-    layers = np.arange(space.n_layers)
-    began = space.start.T
-    own = errors.weight[layers, began[METHOD], began[DENSITY], began[WEIGHT_BITS]]
-    read = errors.activation[layers, space.start[space.deciders.reader, ACTIVATION_BITS]]
-    totals = (start.energy_uj[0], start.latency_ms[0], start.size_kb[0], own.sum() + read.sum())
-    return AdditiveTable(
-        space=space,
-        costs=costs,
-        errors=errors.weight - own[:, None, None, None],
-        activation_errors=errors.activation - read[:, None],
-        family=family,
-        start=np.array(totals),
-    )
+    totals = np.array((start.energy_uj[0], start.latency_ms[0], start.size_kb[0], 0.0))
+    priced = AdditiveTable(space, costs, errors.weight, errors.activation, family, totals)
+    return priced.with_errors(errors)
 
 
 @dataclass(frozen=True)

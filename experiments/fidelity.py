@@ -32,7 +32,7 @@ from agent.progress import Display, make_display
 from agent.proxies import PROXIES
 from compress.measure import Measurer
 from envs.accuracy.archive import Archive, Measurement
-from envs.accuracy.calibration import Calibration
+from envs.accuracy.balance import fit_balanced
 from envs.accuracy.early_stop import Answers
 from envs.accuracy.fidelity import fidelity, spearman
 from envs.accuracy.statistics import drop_points
@@ -55,6 +55,7 @@ LOWEST_DROP, HIGHEST_DROP = 0.1, 10.0
 FITTED_PLANS = 64
 BAND_POINTS = 3.0
 FITS = 20
+FOLDS = 5
 BASELINE_BITS = 8
 
 
@@ -148,9 +149,9 @@ def measured_plans(plans: Choices, archive: Archive, images: int, display: Displ
 
 
 def row_of(assembly: Assembly, proxy: str, errors: FloatArray, entries: Sequence[Measurement], ceiling: float) -> Row:
-    """Returns how well errors (n,) in nats or any other unit agree with n measured plans."""
+    """Returns how well errors (n, 2) of weights and activations, in any unit, agree with n measured plans."""
     drops = np.array([entry.drop_points for entry in entries])
-    found = fidelity(errors, drops, seed=0)
+    found = fidelity(unseen_errors(errors, drops), drops, seed=0)
     return Row(
         network=assembly.network.name,
         proxy=proxy,
@@ -165,19 +166,38 @@ def row_of(assembly: Assembly, proxy: str, errors: FloatArray, entries: Sequence
     )
 
 
+def unseen_errors(errors: FloatArray, drops: FloatArray) -> FloatArray:
+    """Returns summed errors (n,) of plans, the share of activations fitted on the other folds' plans."""
+    scaled, folds = _scaled(errors, drops), np.arange(len(drops)) % FOLDS
+    summed = np.empty(len(drops))
+    for fold in range(FOLDS):
+        share = fit_balanced(scaled[folds != fold], drops[folds != fold]).activation_share
+        summed[folds == fold] = scaled[folds == fold] @ (1.0, share)
+    return summed
+
+
+def _scaled(errors: FloatArray, drops: FloatArray) -> FloatArray:
+    """Returns errors of any unit at the scale that the calibration expects."""
+    typical = max(float(np.median(errors.sum(axis=1))), 1e-300)
+    return np.asarray(errors * (np.median(np.maximum(drops, 0.1)) / 100.0 / typical))
+
+
 def band_error(errors: FloatArray, drops: FloatArray) -> float:
     """Returns the mean absolute error in points of drops up to 3, calibrated on other plans; nan without such plans.
 
-    Errors of any unit are brought to the scale that the calibration expects first.
+    Args:
+        errors: (n, 2), of weights and of activations, in any unit.
+        drops: (n,), points.
     """
-    scaled = errors * (np.median(np.maximum(drops, 0.1)) / 100.0 / max(float(np.median(errors)), 1e-300))
+    scaled = _scaled(errors, drops)
     rng, gaps = np.random.default_rng(0), list[float]()
     count = min(FITTED_PLANS, len(drops) * 2 // 3)
     for _ in range(FITS):
         order = rng.permutation(len(drops))
         seen, left = order[:count], order[count:]
         left = left[(drops[left] >= 0) & (drops[left] <= BAND_POINTS)]
-        predicted = Calibration.fit(scaled[seen], drops[seen]).points(scaled[left])
+        found = fit_balanced(scaled[seen], drops[seen])
+        predicted = found.points(scaled[left] @ (1.0, found.activation_share))
         gaps.extend(np.abs(predicted - drops[left]).tolist())
     return float(np.mean(gaps)) if gaps else float("nan")
 
@@ -251,10 +271,10 @@ def _study(subject: Subject, assembly: Assembly, measurer: Measurer, options: Na
     own = []
     for done, proxy in enumerate(options.proxies, start=1):
         built = cached_table(assembly, measurer, proxy, shown)
-        own.append(row_of(assembly, proxy, built.error(assembly.space, choices), entries, ceiling))
+        own.append(row_of(assembly, proxy, built.parts(assembly.space, choices), entries, ceiling))
         display.advance(done, len(options.proxies), proxy)
     drops = np.array([entry.drop_points for entry in entries])
-    draw_fidelity(folder / f"{name}.png", name, table.error(assembly.space, choices), drops)
+    draw_fidelity(folder / f"{name}.png", name, unseen_errors(table.parts(assembly.space, choices), drops), drops)
     kept = [
         row
         for row in read_rows(folder / "fidelity.csv", Row, "a table of proxies")

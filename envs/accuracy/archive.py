@@ -53,7 +53,6 @@ class Measurement:
         correct: bool (images,); images that did not run count as right.
         cost: measured drop beside predicted energy, latency and size.
         objective: relative to the baseline, 1.0 = dense at baseline bits.
-        error: predicted, nats.
         images_run: how many ran; fewer than all where a limit was out of reach before.
     """
 
@@ -62,7 +61,6 @@ class Measurement:
     correct: NDArray[np.bool_]
     cost: Budget
     objective: float
-    error: float
     images_run: int
 
     @property
@@ -199,7 +197,7 @@ class Archive:
         metrics, correct = self.problem.evaluate(choice[None]), answers.correct
         cost = replace(metrics.budget(0), drop_points=drop_points(self.dense(len(correct)), correct))
         objective = float(self.problem.objective_value(metrics)[0])
-        found = Measurement(key, choice.copy(), correct, cost, objective, float(metrics.error[0]), answers.run)
+        found = Measurement(key, choice.copy(), correct, cost, objective, answers.run)
         if answers.stopped:
             self._stops[key, wrong] = found
         if not answers.stopped or key not in self._found or self._found[key].stopped:

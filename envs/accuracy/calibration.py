@@ -35,6 +35,8 @@ class Calibration:
         exponent: of the power law outside of the knots.
         spread: how many times the assumed noise sqrt(0.3^2 + (0.2 * points)^2) the residuals show.
         plans: measured plans that the map was fitted on.
+        activation_share: what a nat of rounded activations counts for, in nats of changed weights; the errors that
+            the map takes are summed so.
     """
 
     log_errors: tuple[float, ...] = (0.0,)
@@ -42,6 +44,7 @@ class Calibration:
     exponent: float = 1.0
     spread: float = UNFITTED_SPREAD
     plans: int = 0
+    activation_share: float = 1.0
 
     def points(self, error: ArrayLike) -> FloatArray:
         """Returns predicted drops in accuracy points for errors in nats, the same shape, at most 100."""
@@ -97,6 +100,11 @@ class Calibration:
         spread = np.sqrt((plans.precision @ residual**2 + PRIOR_PLANS) / (plans.precision.sum() + PRIOR_PLANS))
         return cls(fitted.log_errors, fitted.log_points, exponent, float(spread), fitted.plans)
 
+    def misfit(self, errors: ArrayLike, drops: ArrayLike, *, censored: ArrayLike | None = None) -> float:
+        """Returns how far measured plans lie off the map, robustly: the sum of sqrt(1 + (residual / noise)^2)."""
+        plans = _Plans.of(errors, drops, None, censored)
+        return float(np.sqrt(1.0 + plans.residual(self.points(np.exp(plans.log_errors))) ** 2).sum())
+
     def to_json(self) -> dict[str, object]:
         """Returns the map as plain numbers and lists."""
         return {
@@ -105,6 +113,7 @@ class Calibration:
             "exponent": self.exponent,
             "spread": self.spread,
             "plans": self.plans,
+            "activation_share": self.activation_share,
         }
 
     @classmethod
@@ -118,7 +127,8 @@ class Calibration:
             log_errors = tuple(np.asarray(content["log_errors"], dtype=np.float64).tolist())
             log_points = tuple(np.asarray(content["log_points"], dtype=np.float64).tolist())
             exponent, spread = (float(np.float64(str(content[name]))) for name in ("exponent", "spread"))
-            return cls(log_errors, log_points, exponent, spread, int(str(content["plans"])))
+            share = float(np.float64(str(content.get("activation_share", 1.0))))
+            return cls(log_errors, log_points, exponent, spread, int(str(content["plans"])), share)
         except (KeyError, TypeError, ValueError) as problem:
             raise InvalidValueError(f"not a calibration ({problem}); fit it again") from problem
 

@@ -35,12 +35,20 @@ class ErrorTable:
 
     def error(self, space: Space, choices: Choices) -> FloatArray:
         """Returns the summed error of plans, (B,), for choices int16 (B, L, 4); undecided entries count as start."""
+        total: FloatArray = self.parts(space, choices).sum(axis=1)
+        return total
+
+    def parts(self, space: Space, choices: Choices) -> FloatArray:
+        """Returns the same in two parts, (B, 2): of all weights, of all activations."""
         filled = space.filled(choices)
         layers = np.arange(space.n_layers)
         own = self.weight[layers, filled[..., METHOD], filled[..., DENSITY], filled[..., WEIGHT_BITS]]
         bits = self.activation[layers, filled[:, space.deciders.reader, ACTIVATION_BITS]]
-        total: FloatArray = own.sum(axis=1) + bits.sum(axis=1)
-        return total
+        return np.stack((own.sum(axis=1), bits.sum(axis=1)), axis=1)
+
+    def counting(self, activation_share: float) -> ErrorTable:
+        """Returns the table in which activations' errors count for that share."""
+        return ErrorTable(self.weight, activation_share * self.activation)
 
     def check(self, space: Space) -> None:
         """Checks that the table belongs to a space.

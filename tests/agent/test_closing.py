@@ -73,7 +73,7 @@ def test_limits_on_costs_are_kept_on_the_way(chain: Problem) -> None:
 def test_targets_by_hand(chain: Problem) -> None:
     archive = measured(chain, 1.5, (0.4, 1.2))
     kept, broken = archive.on(IMAGES)
-    low, high = (float(chain.calibration.points(entry.error)) for entry in (kept, broken))
+    low, high = (chain.predicted_drop(entry.choice) for entry in (kept, broken))
     share = (AIM - kept.drop_points) / (broken.drop_points - kept.drop_points)
     assert next_target(chain, (kept, broken), LIMITS) == pytest.approx(low + share * (high - low))
     assert next_target(chain, (kept,), LIMITS) == pytest.approx(low + AIM - kept.drop_points)

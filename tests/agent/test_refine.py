@@ -81,7 +81,7 @@ def test_measurements_gather_at_the_limit(chain: Problem, candidates: Choices) -
     assert 1.5 <= best.drop_points <= 2.0
     assert [entry.objective for entry in watcher.better] == sorted((e.objective for e in watcher.better), reverse=True)
     assert watcher.better[-1].key == best.key
-    assert problem.calibration.points(best.error) == pytest.approx(best.drop_points, abs=0.4)
+    assert problem.predicted_drop(best.choice) == pytest.approx(best.drop_points, abs=0.4)
 
 
 def test_hopeless_plans_stop_early_and_count_as_losing_at_least_so_much(chain: Problem, candidates: Choices) -> None:

@@ -133,7 +133,10 @@ def test_profile_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_moments_are_those_of_the_unfolded_inputs(traced: TracedNetwork, profiled: Profile, images: Tensor) -> None:
     unfolded = torch.nn.functional.unfold(images, 3, padding=1).transpose(1, 2).reshape(-1, 27).double()
     assert traced.network.layers[0].name == "stem"
-    assert np.allclose(profiled.layers[0].moment[0], (unfolded.T @ unfolded / len(unfolded)).numpy(), atol=1e-4)
+    expected = (unfolded.T @ unfolded / len(unfolded)).numpy()
+    assert np.allclose(np.diag(profiled.layers[0].moment[0]), np.diag(expected), atol=1e-4)
+    # pixels are drawn one by one here: shrinking finds that their covariances are chance
+    assert np.allclose(profiled.layers[0].moment[0], expected, atol=0.03)
     assert np.allclose(profiled.layers[0].input_mean[0], unfolded.mean(0).numpy(), atol=1e-5)
 
 

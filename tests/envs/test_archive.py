@@ -73,7 +73,6 @@ def test_measurement_by_hand(toy: Problem) -> None:
     assert entry.drop_points == pytest.approx(10.0)
     assert entry.cost.energy_uj == pytest.approx(0.25 + 0.11)
     assert entry.objective == pytest.approx(0.36 / 1.11)
-    assert entry.error == pytest.approx(0.05)
     assert entry.images == IMAGES
 
 

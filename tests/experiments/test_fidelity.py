@@ -33,7 +33,7 @@ def test_plans_are_spread_and_drawn_once() -> None:
 def test_band_error_does_not_depend_on_the_unit() -> None:
     rng = np.random.default_rng(0)
     drops = rng.uniform(0.0, 4.0, 60)
-    errors = 0.01 * drops + 1e-4
+    errors = np.stack((0.008 * drops + 1e-4, 0.002 * drops), axis=1)
     assert band_error(errors, drops) == pytest.approx(band_error(1e6 * errors, drops), rel=1e-6)
     assert band_error(errors, drops) < 0.5 < band_error(rng.permutation(errors), drops)
 
