@@ -21,7 +21,7 @@ from compress.modules import WeightLayer
 from compress.moments import LARGEST_MOMENT, PARTS, CovarianceSum, samples_wanted, shrunk, unfolded
 from compress.problem import DEAD, MEAN_SHARE, Problem, ProblemBlock
 from compress.recalibrate import SMALLEST_VARIANCE, channel_axis, channel_statistics, per_channel, running, spread_gain
-from compress.solver import factorise
+from compress.solver import Factors, factorise
 
 CORRECTION = 0.5
 """How far a target goes from its anchor to the least-squares weights. All the way shrinks outputs, as least squares
@@ -159,7 +159,8 @@ def sampled_pair(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
     wanted = samples_wanted(layer.weight[0].numel(), groups)
     vectors = unfolded(layer, inputs, max(1, -(-wanted // (inputs.shape[0] // 2))), generator)
-    return Pair(*vectors.chunk(2, dim=1), images=inputs.shape[0] // 2)
+    dense, compressed = vectors.chunk(2, dim=1)
+    return Pair(dense, compressed, inputs.shape[0] // 2)
 
 
 def paired_problem(dense_weight: Tensor, pair: Pair, refit: Refit) -> Problem:
@@ -171,16 +172,64 @@ def paired_problem(dense_weight: Tensor, pair: Pair, refit: Refit) -> Problem:
         refit: where the target starts, and which inputs there are
     """
     groups, _, columns = pair.dense.shape
-    moment, cross = _moments(pair)
     weight, start = (part.reshape(groups, -1, columns).transpose(1, 2) for part in (dense_weight, refit.anchor))
-    if groups > 1:
-        return Problem((_block(torch.arange(columns), moment, cross @ weight, start),))
-    diagonal = moment[0].diagonal()
+    whole = _normal(pair, weight)
+    alive = torch.arange(columns) if groups > 1 else _alive(whole.moment[0].diagonal(), refit.kept_inputs)
+    factors, best = whole.only(alive).solved(start[:, alive])
+    target = torch.lerp(start[:, alive], best, CORRECTION * held_out_step(pair, weight, start, alive))
+    return Problem((ProblemBlock(alive, factors, target),))
+
+
+def _alive(diagonal: Tensor, kept_inputs: Tensor) -> Tensor:
+    """Returns the columns (n,) of kept inputs that are not next to zero, by falling second moment."""
     order = torch.argsort(diagonal, descending=True, stable=True)
-    kept = refit.kept_inputs.repeat_interleave(columns // len(refit.kept_inputs))
-    alive = order[(kept & (diagonal > DEAD * diagonal[kept].mean()))[order]]
-    moment = moment[:, alive][:, :, alive]
-    return Problem((_block(alive, moment, (cross @ weight)[:, alive], start[:, alive]),))
+    kept = kept_inputs.repeat_interleave(len(diagonal) // len(kept_inputs))
+    return order[(kept & (diagonal > DEAD * diagonal[kept].mean()))[order]]
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Normal equations of a layer's weights: moment E[x' x'^T], (G, D, D), and product E[x' x^T] W, (G, D, K / G)."""
+
+    moment: Tensor
+    product: Tensor
+
+    def only(self, columns: Tensor) -> Normal:
+        """Returns the equations of some columns."""
+        return Normal(self.moment[:, columns][:, :, columns], self.product[:, columns])
+
+    def solved(self, start: Tensor) -> tuple[Factors, Tensor]:
+        """Returns the factors and (H + damping)^-1 (product + damping * start)."""
+        factors = factorise(self.moment)
+        return factors, factors.inverse @ (self.product + factors.damping[:, None, None] * start)
+
+
+def _normal(pair: Pair, weight: Tensor) -> Normal:
+    moment, cross = _moments(pair)
+    return Normal(moment, cross @ weight)
+
+
+def held_out_step(pair: Pair, weight: Tensor, start: Tensor, columns: Tensor) -> float:
+    """Returns how far, 0 to 1, weights should go towards the least-squares ones of one half of the images.
+
+    The step that loses least on the other half, for both halves together: few images leave least squares free to
+    explain what only they contain.
+    """
+    half = pair.images // 2 * (pair.dense.shape[1] // pair.images)
+    if not half:
+        return 0.0
+    halves = [Pair(pair.dense[:, part], pair.compressed[:, part], pair.images // 2) for part in _halves(half)]
+    first, second = (_normal(each, weight).only(columns) for each in halves)
+    anchor, gain, curvature = start[:, columns], 0.0, 0.0
+    for own, other in ((first, second), (second, first)):
+        step = own.solved(anchor)[1] - anchor
+        gain += float((step * (other.product - other.moment @ anchor)).sum(dtype=torch.float64))
+        curvature += float((step * (other.moment @ step)).sum(dtype=torch.float64))
+    return min(max(gain / curvature, 0.0), 1.0) if curvature > 0.0 else 0.0
+
+
+def _halves(half: int) -> tuple[slice, slice]:
+    return slice(0, half), slice(half, 2 * half)
 
 
 def _moments(pair: Pair) -> tuple[Tensor, Tensor]:
@@ -197,13 +246,6 @@ def _moments(pair: Pair) -> tuple[Tensor, Tensor]:
     cross = compressed.transpose(1, 2) @ dense / compressed.shape[1]
     means = MEAN_SHARE * mean.transpose(1, 2)
     return shrunk(covariance, share) + means * mean, shrunk(cross, share) + means * dense_mean
-
-
-def _block(columns: Tensor, moment: Tensor, product: Tensor, start: Tensor) -> ProblemBlock:
-    """Returns the problem with a target between the start and (H + damping)^-1 (product + damping * start)."""
-    factors = factorise(moment)
-    best = factors.inverse @ (product + factors.damping[:, None, None] * start)
-    return ProblemBlock(columns, factors, torch.lerp(start, best, CORRECTION))
 
 
 def can_refit(layer: WeightLayer) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from compress.measure import Measurer
 from compress.options import MeasureOptions
 from compress.profile import Profile
-from compress.sequential import CORRECTION, Refit, paired_problem, sampled_pair
+from compress.sequential import CORRECTION, Refit, held_out_step, paired_problem, sampled_pair
 from compress.verify import verify
 from networks.trace import TracedNetwork
 from plan.scheme import DENSE, Element, Filter, Method, Scheme
@@ -41,6 +41,24 @@ def test_target_lies_between_dense_weights_and_least_squares() -> None:
     best = 2 * layer.weight.detach()[:, block.columns].T  # half the inputs need twice the weights, damping aside
     wanted = torch.lerp(layer.weight.detach()[:, block.columns].T, best, CORRECTION)
     assert torch.allclose(block.target[0], wanted, atol=0.02)
+
+
+@pytest.mark.parametrize(("images", "low", "high"), [(30, 0.0, 0.45), (3000, 0.9, 1.0)])
+def test_few_images_move_weights_little(images: int, low: float, high: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer = nn.Linear(24, 4, bias=False)
+    dense = torch.randn(images, 24, generator=generator)
+    noisy = dense + torch.randn(images, 24, generator=generator)
+    pair = sampled_pair(layer, torch.cat((dense, noisy)), generator)
+    start = layer.weight.detach().T[None]
+    assert low <= held_out_step(pair, start, start, torch.arange(24)) <= high
+
+
+def test_one_image_moves_nothing() -> None:
+    layer = nn.Linear(6, 4, bias=False)
+    pair = sampled_pair(layer, torch.randn(2, 6), torch.Generator().manual_seed(0))
+    start = layer.weight.detach().T[None]
+    assert held_out_step(pair, start, start, torch.arange(6)) == 0.0
 
 
 def test_equal_inputs_leave_the_weights() -> None:
