@@ -230,7 +230,8 @@ class Measurer:
 
             inputs = kept[index].inputs
             sampled = self.options.rounding_steps > 0 and schemes[index].weight_bits <= ADAROUND_BITS
-            return Refit(self.repairs[index].target(inputs), torch.from_numpy(inputs), solve, sampled)
+            anchor, coherence = self.repairs[index].target(inputs), self.repairs[index].stats.coherence
+            return Refit(anchor, torch.from_numpy(inputs), solve, coherence, sampled)
 
         targets = self.traced.layer_targets
         unnormed = {id(layer) for layer in self.recalibration.layers}

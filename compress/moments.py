@@ -64,6 +64,24 @@ def unfolded(module: WeightLayer, inputs: Tensor, per_image: int, generator: tor
     return gathered.reshape(shape).permute(2, 0, 3, 1).reshape(module.groups, shape[0], -1).contiguous()
 
 
+def window_means(module: WeightLayer, inputs: Tensor) -> Tensor:
+    """Returns the mean over all output positions of each image's input vectors, (groups, images, D), as `unfolded`."""
+    if isinstance(module, nn.Linear):
+        return inputs.reshape(inputs.shape[0], -1, inputs.shape[-1]).mean(1)[None]
+    padded = F.pad(inputs, module._reversed_padding_repeated_twice)
+    rows, columns = (_taps(module, padded.shape[axis - 2], axis) for axis in (0, 1))
+    taps = torch.stack([padded[:, :, row, column].mean((2, 3)) for row in rows for column in columns], 2)
+    return taps.reshape(len(inputs), module.groups, -1).transpose(0, 1).contiguous()
+
+
+def _taps(module: nn.Conv2d, size: int, axis: int) -> list[slice]:
+    """Returns for every tap of the kernel along an axis the pixels that it sees."""
+    kernel, stride, dilation = module.kernel_size[axis], module.stride[axis], module.dilation[axis]
+    positions = (size - dilation * (kernel - 1) - 1) // stride + 1
+    starts = [dilation * tap for tap in range(kernel)]
+    return [slice(start, start + stride * (positions - 1) + 1, stride) for start in starts]
+
+
 def _positions(total: int, wanted: int, generator: torch.Generator) -> Tensor:
     if wanted >= total:
         return torch.arange(total)
@@ -106,23 +124,32 @@ class CovarianceSum:
     def __init__(self) -> None:
         self.products: Tensor | None = None
         self.squares: Tensor | None = None
+        self.total: Tensor | None = None
         self.count = 0
         self.parts = 0
 
     def add(self, vectors: Tensor) -> None:
         """Adds one part of the images, vectors (G, n, D) about a centre that all parts share."""
         products = vectors.transpose(1, 2) @ vectors
-        squares = off_diagonal(products) / vectors.shape[1]
-        if self.products is None or self.squares is None:
-            self.products, self.squares = products, squares
+        squares, total = off_diagonal(products) / vectors.shape[1], vectors.sum(1)
+        if self.products is None or self.squares is None or self.total is None:
+            self.products, self.squares, self.total = products, squares, total
         else:
             self.products.add_(products)
             self.squares.add_(squares)
+            self.total.add_(total)
         self.count += vectors.shape[1]
         self.parts += 1
 
-    def covariance(self, mean: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the covariance (G, D, D) and its share (G,) to be shrunk; the mean (G, D) is about the centre."""
+    def mean(self) -> Tensor:
+        """Returns the mean about the centre, (G, D)."""
+        if self.total is None:
+            raise ValueError("no inputs were added, the layer was never called")
+        return self.total / self.count
+
+    def covariance(self) -> tuple[Tensor, Tensor]:
+        """Returns the covariance (G, D, D) and the share (G,) by which it is to be shrunk."""
+        mean = self.mean()
         if self.products is None or self.squares is None:
             raise ValueError("no inputs were added, the layer was never called")
         moment = self.products / self.count
@@ -132,6 +159,14 @@ class CovarianceSum:
         noise = (self.squares / self.count - off_diagonal(moment)).clamp_min(0.0) / (self.parts - 1)
         between = off_diagonal(covariance).clamp_min(torch.finfo(covariance.dtype).tiny)
         return covariance, (noise / between).clamp(0.0, 1.0)
+
+
+def summed(vectors: Tensor, images: int) -> CovarianceSum:
+    """Returns the sums over vectors (G, n, D) of so many images, as many of each, in up to `PARTS` parts."""
+    sums = CovarianceSum()
+    for part in torch.split(vectors, -(-images // PARTS) * (vectors.shape[1] // images), 1):
+        sums.add(part)
+    return sums
 
 
 class MomentSum:
@@ -146,43 +181,40 @@ class MomentSum:
         self.generator = torch.Generator().manual_seed(seed)
         self.blocks = column_blocks(self.columns, module.weight[0, 0].numel())
         self.sums = [CovarianceSum() for _ in self.blocks]
+        self.image_means: list[Tensor] = []
         self.centre: Tensor | None = None
-        self.total: Tensor | None = None
-        self.count = 0
 
     def add(self, inputs: Tensor) -> None:
         """Adds one batch of inputs."""
         vectors = unfolded(self.module, inputs.detach(), self.per_image, self.generator)
-        if self.centre is None or self.total is None:
+        if self.centre is None:
             self.centre = vectors.mean(1, keepdim=True)
-            self.total = torch.zeros_like(self.centre[:, 0])
-        centred = vectors - self.centre
-        for part in torch.split(centred, self.images_a_part * (vectors.shape[1] // len(inputs)), 1):
+        size = self.images_a_part * (vectors.shape[1] // len(inputs))
+        for part in torch.split(vectors - self.centre, size, 1):
             for block, sums in zip(self.blocks, self.sums, strict=True):
                 sums.add(part[..., block])
-        self.total.add_(centred.sum(1))
-        self.count += vectors.shape[1]
+        self.image_means.append(window_means(self.module, inputs.detach()) - self.centre)
 
-    def moments(self) -> FloatArray | tuple[FloatArray, ...]:
+    def moments(self, coherence: float = 0.0) -> FloatArray | tuple[FloatArray, ...]:
         """Returns E[x x^T] as (G, D, D), or a tuple of such blocks where D is above 4,608, covariances shrunk.
 
         Unshrunk, 100 images would call many a change of the weights free that other images are moved by.
+
+        Args:
+            coherence: times the covariance of x's mean over an image's positions is added; see `coherence`.
         """
-        mean, centre = self._means()
+        mean, means = torch.from_numpy(self.mean()), torch.cat(self.image_means, 1)
         arrays = []
         for block, sums in zip(self.blocks, self.sums, strict=True):
-            own = (mean + centre)[:, block]
-            arrays.append((shrunk(*sums.covariance(mean[:, block])) + own[:, :, None] * own[:, None, :]).numpy())
+            found = shrunk(*sums.covariance()) + mean[:, block, None] * mean[:, None, block]
+            if coherence > 0.0:
+                found += coherence * shrunk(*summed(means[..., block], means.shape[1]).covariance())
+            arrays.append(found.numpy())
         return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
     def mean(self) -> FloatArray:
         """Returns E[x], (G, D) float32."""
-        mean, centre = self._means()
-        found: FloatArray = (mean + centre).numpy()
-        return found
-
-    def _means(self) -> tuple[Tensor, Tensor]:
-        """Returns the mean about the centre and the centre, (G, D)."""
-        if self.total is None or self.centre is None:
+        if self.centre is None:
             raise ValueError("no inputs were added, the layer was never called")
-        return self.total / self.count, self.centre[:, 0]
+        mean: FloatArray = (torch.cat([sums.mean() for sums in self.sums], 1) + self.centre[:, 0]).numpy()
+        return mean

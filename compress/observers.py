@@ -145,9 +145,16 @@ def _watch_inputs(module: nn.Module, sums: MomentSum) -> torch.utils.hooks.Remov
 
 @dataclass
 class Sensitivities:
-    """fisher: per layer float32 (K,); tensors: notes by tensor name; images: how many were seen."""
+    """fisher: per layer float32 (K,); tensors: notes by tensor name; images: how many were seen.
+
+    coherence: per layer, by how much the squared sum of an output channel's gradients over positions exceeds the sum of
+    their squares, relative to it, at least 0. Errors at different positions then add up: with gradients g_p of
+    covariance f (delta_pq + rho), an error e_p costs f/2 (sum e_p^2 + rho (sum e_p)^2), and P positions have
+    coherence rho P.
+    """
 
     fisher: list[NDArray[np.float32]]
+    coherence: list[float]
     tensors: dict[str, GradientNotes]
     images: int
 
@@ -163,6 +170,7 @@ class BackwardPass:
         self.traced = traced
         self.generator = torch.Generator().manual_seed(seed)
         self.fisher = [torch.zeros(layer.K, dtype=torch.float64) for layer in traced.network.layers]
+        self.summed = [torch.zeros(layer.K, dtype=torch.float64) for layer in traced.network.layers]
         self.tensors = {name: GradientNotes() for name in traced.tensor_nodes}
         self.wanted = 0
 
@@ -173,7 +181,7 @@ class BackwardPass:
         self.wanted = -(-VALUES_PER_TENSOR * min(BACKWARD_BATCH, count) // count)
         modules = weight_layers(self.traced.module, self.traced)
         layout = fast_layout(self.traced.module, images)
-        hooks = [_watch_gradient(module, total) for module, total in zip(modules, self.fisher, strict=True)]
+        hooks = [_watch_gradient(*watched) for watched in zip(modules, self.fisher, self.summed, strict=True)]
         watcher = Watcher(self.traced, self._watch)
         trained = [parameter for parameter in self.traced.module.parameters() if parameter.requires_grad]
         try:
@@ -187,7 +195,10 @@ class BackwardPass:
                 parameter.requires_grad_(True)
             for hook in hooks:
                 hook.remove()
-        return Sensitivities([(total / count).float().numpy() for total in self.fisher], self.tensors, count)
+        fisher = [(total / count).float().numpy() for total in self.fisher]
+        pairs = zip(self.summed, self.fisher, strict=True)
+        coherence = [max(float(summed.sum() / total.sum().clamp_min(1e-300)) - 1.0, 0.0) for summed, total in pairs]
+        return Sensitivities(fisher, coherence, self.tensors, count)
 
     def _backward(self, watcher: Watcher, images: Tensor) -> None:
         with torch.enable_grad():
@@ -212,13 +223,15 @@ class BackwardPass:
         return value
 
 
-def _watch_gradient(module: nn.Module, total: Tensor) -> torch.utils.hooks.RemovableHandle:
+def _watch_gradient(module: nn.Module, total: Tensor, summed: Tensor) -> torch.utils.hooks.RemovableHandle:
+    """Adds squared gradients to `total` and squares of their sums over positions to `summed`, float64 (K,) both."""
     axis = 1 if isinstance(module, nn.Conv2d) else -1
 
     def collect(called: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         def add(gradient: Tensor) -> None:
-            squared = gradient.detach().square().movedim(axis, 0).reshape(total.shape[0], -1)
-            total.add_(squared.sum(1, dtype=torch.float64))
+            by_channel = gradient.detach().movedim(axis, 0).reshape(total.shape[0], len(gradient), -1)
+            total.add_(by_channel.square().sum((1, 2), dtype=torch.float64))
+            summed.add_(by_channel.sum(2).square().sum(1, dtype=torch.float64))
 
         output.register_hook(add)  # type: ignore[no-untyped-call]
 

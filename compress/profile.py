@@ -25,7 +25,7 @@ from networks.trace import TracedNetwork
 from plan.errors import FileFormatError, InvalidValueError
 
 ACTIVATION_BITS = (2, 3, 4, 5, 6, 7, 8, 16)
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
 
 FloatArray = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -37,7 +37,8 @@ class LayerProfile:
     """One layer's weights and the metric in which their errors count. D = (C / groups) * R * S.
 
     weight: float32 (K, D), columns in (channel, r, s) order
-    moment: float32 (groups, D, D), E[x x^T] of the unfolded inputs; a tuple of blocks covering D where D > 4,608
+    moment: float32 (groups, D, D), E[x x^T] of the unfolded inputs and `coherence` times the covariance of their mean
+        over an image's positions; a tuple of blocks covering D where D > 4,608
     input_mean: float32 (groups, D)
     fisher: float32 (K,), sum over output positions of E[(dLoss/dy_k)^2]
     activation_error: float64 (bits,), expected loss increase from rounding the input tensor at each width, zero for
@@ -49,6 +50,7 @@ class LayerProfile:
     input_mean: FloatArray
     fisher: FloatArray
     activation_error: NDArray[np.float64]
+    coherence: float = 0.0
 
     @property
     def moment_blocks(self) -> tuple[FloatArray, ...]:
@@ -125,7 +127,7 @@ def profile(
     for index, (layer, seen) in enumerate(zip(network.layers, layers, strict=True)):
         first = readers[layer.input_tensor] == index
         error = rounding[layer.input_tensor].error if first else np.zeros(len(ACTIVATION_BITS))
-        entries.append(_layer_profile(seen, backward.fisher[index], error))
+        entries.append(_layer_profile(seen, backward.fisher[index], backward.coherence[index], error))
     return Profile(
         layers=tuple(entries),
         zero_in=np.array([tensors[layer.input_tensor].zero_fraction for layer in network.layers]),
@@ -164,14 +166,15 @@ def _zeros(tensors: dict[str, TensorNotes], name: str | None) -> float:
     return tensors[name].zero_fraction if name is not None and name in tensors else 0.0
 
 
-def _layer_profile(notes: LayerNotes, fisher: FloatArray, error: NDArray[np.float64]) -> LayerProfile:
+def _layer_profile(notes: LayerNotes, fisher: FloatArray, coherence: float, error: NDArray[np.float64]) -> LayerProfile:
     weight = notes.sums.module.weight.detach()
     return LayerProfile(
         weight=np.ascontiguousarray(weight.reshape(weight.shape[0], -1).numpy()),
-        moment=notes.sums.moments(),
+        moment=notes.sums.moments(coherence),
         input_mean=notes.sums.mean(),
         fisher=fisher,
         activation_error=error,
+        coherence=coherence,
     )
 
 
@@ -181,6 +184,7 @@ def save_profile(found: Profile, path: Path) -> None:
     for i, layer in enumerate(found.layers):
         arrays[f"{i}.weight"], arrays[f"{i}.input_mean"] = layer.weight, layer.input_mean
         arrays[f"{i}.fisher"], arrays[f"{i}.activation_error"] = layer.fisher, layer.activation_error
+        arrays[f"{i}.coherence"] = np.array(layer.coherence)
         for j, block in enumerate(layer.moment_blocks):
             arrays[f"{i}.moment.{j}"] = block
     tensors = list(found.activation_ranges)
@@ -233,4 +237,5 @@ def _stored_layer(archive: np.lib.npyio.NpzFile, index: int) -> LayerProfile:
         input_mean=archive[f"{index}.input_mean"],
         fisher=archive[f"{index}.fisher"],
         activation_error=archive[f"{index}.activation_error"],
+        coherence=float(archive[f"{index}.coherence"]),
     )

@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from compress.adaround import Samples
 from compress.behind import behind
 from compress.modules import WeightLayer
-from compress.moments import LARGEST_MOMENT, PARTS, CovarianceSum, samples_wanted, shrunk, unfolded
+from compress.moments import LARGEST_MOMENT, samples_wanted, shrunk, summed, unfolded, window_means
 from compress.problem import DEAD, MEAN_SHARE, Problem, ProblemBlock
 from compress.recalibrate import SMALLEST_VARIANCE, channel_axis, channel_statistics, per_channel, running, spread_gain
 from compress.solver import Factors, factorise
@@ -36,12 +36,14 @@ class Refit:
     anchor: (K, D), the weights from which its target starts: the dense ones, with removed inputs made up for
     kept_inputs: bool (C,); what stands in the others is no signal: batch norms behind removed filters divide by nothing
     solve: takes the layer's problem, and samples where they are asked for, and returns its weights, (K, D)
+    coherence: of its output errors, as the profile found it
     sampled: whether samples are asked for
     """
 
     anchor: Tensor
     kept_inputs: Tensor
     solve: Callable[[Problem, Samples | None], Tensor]
+    coherence: float = 0.0
     sampled: bool = False
 
 
@@ -138,12 +140,26 @@ def _normed(norm: nn.BatchNorm2d, dense: Tensor, compressed: Tensor) -> Tensor:
 class Pair:
     """Input vectors of one layer at the same positions of the same images, (G, n, D) in either network.
 
-    images: from which they come, as many of each
+    dense_means, means: of every image over all positions, (G, images, D)
     """
 
     dense: Tensor
     compressed: Tensor
-    images: int
+    dense_means: Tensor
+    means: Tensor
+
+    @property
+    def images(self) -> int:
+        """How many images the vectors come from, as many of each."""
+        return self.means.shape[1]
+
+    def of(self, images: slice) -> Pair:
+        """Returns the vectors of some images."""
+        each = self.dense.shape[1] // self.images
+        vectors = slice(images.start * each, images.stop * each)
+        return Pair(
+            self.dense[:, vectors], self.compressed[:, vectors], self.dense_means[:, images], self.means[:, images]
+        )
 
 
 def sampled_pair(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -> Pair:
@@ -160,7 +176,8 @@ def sampled_pair(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -
     wanted = samples_wanted(layer.weight[0].numel(), groups)
     vectors = unfolded(layer, inputs, max(1, -(-wanted // (inputs.shape[0] // 2))), generator)
     dense, compressed = vectors.chunk(2, dim=1)
-    return Pair(dense, compressed, inputs.shape[0] // 2)
+    dense_means, means = window_means(layer, inputs).chunk(2, dim=1)
+    return Pair(dense, compressed, dense_means, means)
 
 
 def paired_problem(dense_weight: Tensor, pair: Pair, refit: Refit) -> Problem:
@@ -173,10 +190,10 @@ def paired_problem(dense_weight: Tensor, pair: Pair, refit: Refit) -> Problem:
     """
     groups, _, columns = pair.dense.shape
     weight, start = (part.reshape(groups, -1, columns).transpose(1, 2) for part in (dense_weight, refit.anchor))
-    whole = _normal(pair, weight)
+    whole = _normal(pair, weight, refit.coherence)
     alive = torch.arange(columns) if groups > 1 else _alive(whole.moment[0].diagonal(), refit.kept_inputs)
     factors, best = whole.only(alive).solved(start[:, alive])
-    target = torch.lerp(start[:, alive], best, CORRECTION * held_out_step(pair, weight, start, alive))
+    target = torch.lerp(start[:, alive], best, CORRECTION * held_out_step(pair, weight, start, refit.coherence, alive))
     return Problem((ProblemBlock(alive, factors, target),))
 
 
@@ -204,22 +221,22 @@ class Normal:
         return factors, factors.inverse @ (self.product + factors.damping[:, None, None] * start)
 
 
-def _normal(pair: Pair, weight: Tensor) -> Normal:
-    moment, cross = _moments(pair)
+def _normal(pair: Pair, weight: Tensor, coherence: float) -> Normal:
+    moment, cross = _moments(pair, coherence)
     return Normal(moment, cross @ weight)
 
 
-def held_out_step(pair: Pair, weight: Tensor, start: Tensor, columns: Tensor) -> float:
+def held_out_step(pair: Pair, weight: Tensor, start: Tensor, coherence: float, columns: Tensor) -> float:
     """Returns how far, 0 to 1, weights should go towards the least-squares ones of one half of the images.
 
     The step that loses least on the other half, for both halves together: few images leave least squares free to
     explain what only they contain.
     """
-    half = pair.images // 2 * (pair.dense.shape[1] // pair.images)
+    half = pair.images // 2
     if not half:
         return 0.0
-    halves = [Pair(pair.dense[:, part], pair.compressed[:, part], pair.images // 2) for part in _halves(half)]
-    first, second = (_normal(each, weight).only(columns) for each in halves)
+    parts = pair.of(slice(0, half)), pair.of(slice(half, 2 * half))
+    first, second = (_normal(part, weight, coherence).only(columns) for part in parts)
     anchor, gain, curvature = start[:, columns], 0.0, 0.0
     for own, other in ((first, second), (second, first)):
         step = own.solved(anchor)[1] - anchor
@@ -228,24 +245,29 @@ def held_out_step(pair: Pair, weight: Tensor, start: Tensor, columns: Tensor) ->
     return min(max(gain / curvature, 0.0), 1.0) if curvature > 0.0 else 0.0
 
 
-def _halves(half: int) -> tuple[slice, slice]:
-    return slice(0, half), slice(half, 2 * half)
+def _moments(pair: Pair, coherence: float) -> tuple[Tensor, Tensor]:
+    """Returns E[x' x'^T] and E[x' x^T] about the means, (G, D, D), in the metric of the profile's moments.
+
+    `MEAN_SHARE` of the means stays.
+    """
+    dense_mean, mean = pair.dense.mean(1, keepdim=True), pair.compressed.mean(1, keepdim=True)
+    own, cross = _covariances(pair.dense - dense_mean, pair.compressed - mean, pair.images)
+    if coherence > 0.0:
+        of_means = _covariances(pair.dense_means - dense_mean, pair.means - mean, pair.images)
+        own, cross = own + coherence * of_means[0], cross + coherence * of_means[1]
+    means = MEAN_SHARE * mean.transpose(1, 2)
+    return own + means * mean, cross + means * dense_mean
 
 
-def _moments(pair: Pair) -> tuple[Tensor, Tensor]:
-    """Returns E[x' x'^T] and E[x' x^T] about the means, (G, D, D); `MEAN_SHARE` of the means stays.
+def _covariances(dense: Tensor, compressed: Tensor, images: int) -> tuple[Tensor, Tensor]:
+    """Returns the covariance of compressed vectors, and theirs with the dense ones, (G, D, D).
 
     Both are shrunk by the share that is chance in the first, so that equal inputs still ask for equal weights.
     """
-    dense_mean, mean = pair.dense.mean(1, keepdim=True), pair.compressed.mean(1, keepdim=True)
-    dense, compressed = pair.dense - dense_mean, pair.compressed - mean
-    sums = CovarianceSum()
-    for part in torch.split(compressed, -(-pair.images // PARTS) * (compressed.shape[1] // pair.images), 1):
-        sums.add(part)
-    covariance, share = sums.covariance(torch.zeros_like(mean[:, 0]))
+    covariance, share = summed(compressed, images).covariance()
     cross = compressed.transpose(1, 2) @ dense / compressed.shape[1]
-    means = MEAN_SHARE * mean.transpose(1, 2)
-    return shrunk(covariance, share) + means * mean, shrunk(cross, share) + means * dense_mean
+    cross -= compressed.mean(1)[:, :, None] * dense.mean(1)[:, None, :]
+    return shrunk(covariance, share), shrunk(cross, share)
 
 
 def can_refit(layer: WeightLayer) -> bool:

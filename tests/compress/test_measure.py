@@ -130,14 +130,20 @@ def test_profile_of_another_kind_is_refused(tmp_path: Path) -> None:
         load_profile(path)
 
 
+def expected_moment(unfolded: Tensor, coherence: float) -> np.ndarray:
+    """Returns E[x x^T] + coherence * cov(mean of x over positions), (D, D), of inputs (N, positions, D)."""
+    flat, means = unfolded.reshape(-1, unfolded.shape[-1]), unfolded.mean(1)
+    return (flat.T @ flat / len(flat)).numpy() + coherence * np.cov(means.T.numpy(), bias=True)
+
+
 def test_moments_are_those_of_the_unfolded_inputs(traced: TracedNetwork, profiled: Profile, images: Tensor) -> None:
-    unfolded = torch.nn.functional.unfold(images, 3, padding=1).transpose(1, 2).reshape(-1, 27).double()
+    unfolded = torch.nn.functional.unfold(images, 3, padding=1).transpose(1, 2).double()
     assert traced.network.layers[0].name == "stem"
-    expected = (unfolded.T @ unfolded / len(unfolded)).numpy()
-    assert np.allclose(np.diag(profiled.layers[0].moment[0]), np.diag(expected), atol=1e-4)
+    expected = expected_moment(unfolded, profiled.layers[0].coherence)
+    assert np.allclose(np.diag(profiled.layers[0].moment[0]), np.diag(expected), rtol=1e-3)
     # pixels are drawn one by one here: shrinking finds that their covariances are chance
     assert np.allclose(profiled.layers[0].moment[0], expected, atol=0.03)
-    assert np.allclose(profiled.layers[0].input_mean[0], unfolded.mean(0).numpy(), atol=1e-5)
+    assert np.allclose(profiled.layers[0].input_mean[0], unfolded.mean((0, 1)).numpy(), atol=1e-5)
 
 
 def test_depthwise_moments_are_kept_per_channel(traced: TracedNetwork, profiled: Profile, images: Tensor) -> None:
@@ -149,8 +155,9 @@ def test_depthwise_moments_are_kept_per_channel(traced: TracedNetwork, profiled:
     with torch.no_grad():
         traced.module(images)
     handle.remove()
-    unfolded = torch.nn.functional.unfold(seen[0][:, 3:4], 3, padding=1).transpose(1, 2).reshape(-1, 9).double()
-    expected = (unfolded.T @ unfolded / len(unfolded)).numpy()
+    unfolded = torch.nn.functional.unfold(seen[0][:, 3:4], 3, padding=1).transpose(1, 2).double()
+    expected = expected_moment(unfolded, profiled.layers[index].coherence)
+    assert profiled.layers[index].coherence > 0.0
     assert profiled.layers[index].moment.shape == (16, 9, 9)
     assert np.allclose(profiled.layers[index].moment[3], expected, rtol=1e-3, atol=1e-4)
 

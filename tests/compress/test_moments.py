@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from compress.moments import CovarianceSum, MomentSum, off_diagonal, shrunk
+from compress.moments import CovarianceSum, MomentSum, off_diagonal, shrunk, unfolded, window_means
 
 
-def summed(vectors: torch.Tensor) -> MomentSum:
+def moments_of(vectors: torch.Tensor) -> MomentSum:
     sums = MomentSum(nn.Linear(vectors.shape[-1], 3), len(vectors), 0)
     for batch in vectors.split(50):
         sums.add(batch)
@@ -21,14 +21,13 @@ def covariance_of(sums: MomentSum) -> np.ndarray:
 
 
 def test_the_share_by_hand() -> None:
-    """Two parts with x_0 x_i = 2 and 4 of columns 0 and 1: variance of the mean 1, mean square 9, so 1/9 goes."""
+    """Two parts with x_0 x_1 = 2 and 4, every vector with its opposite: the mean, 3, has variance 1, so 1/9 goes."""
     sums = CovarianceSum()
     for product in (2.0, 4.0):
-        vector = torch.ones(1, 1, 16)
-        vector[0, 0, 1:] = 0.0
-        vector[0, 0, 1] = product
-        sums.add(vector)
-    covariance, share = sums.covariance(torch.zeros(1, 16))
+        vector = torch.zeros(1, 1, 16)
+        vector[0, 0, :2] = torch.tensor([1.0, product])
+        sums.add(torch.cat((vector, -vector), 1))
+    covariance, share = sums.covariance()
     assert off_diagonal(covariance).tolist() == [18.0]
     assert share.tolist() == pytest.approx([1 / 9])
     found = shrunk(covariance, share)[0]
@@ -38,26 +37,26 @@ def test_the_share_by_hand() -> None:
 
 def test_nothing_is_said_without_inputs() -> None:
     with pytest.raises(ValueError, match="never called"):
-        CovarianceSum().covariance(torch.zeros(1, 16))
+        CovarianceSum().covariance()
 
 
 def test_many_samples_are_taken_nearly_as_they_are() -> None:
     rng = np.random.default_rng(0)
     vectors = torch.from_numpy((rng.normal(size=(20000, 1)) + rng.normal(size=(20000, 16))).astype(np.float32)) + 2.0
     plain = (vectors.T @ vectors / len(vectors)).numpy()
-    np.testing.assert_allclose(summed(vectors).moments()[0], plain, rtol=0.01)
+    np.testing.assert_allclose(moments_of(vectors).moments()[0], plain, rtol=0.01)
 
 
 def test_few_columns_are_taken_as_they_are() -> None:
     vectors = torch.randn(40, 8, generator=torch.Generator().manual_seed(0)) + 2.0
-    np.testing.assert_allclose(summed(vectors).moments()[0], (vectors.T @ vectors / 40).numpy(), rtol=1e-4)
+    np.testing.assert_allclose(moments_of(vectors).moments()[0], (vectors.T @ vectors / 40).numpy(), rtol=1e-4)
 
 
 def test_few_samples_leave_no_direction_free() -> None:
     """Of 64 independent inputs seen 16 times, the plain covariance calls 49 directions free; none is."""
     vectors = torch.randn(16, 64, generator=torch.Generator().manual_seed(0)) + 2.0
     plain = np.cov(vectors.numpy().T, bias=True)
-    kept = covariance_of(summed(vectors))
+    kept = covariance_of(moments_of(vectors))
     assert (np.linalg.eigvalsh(plain) < 1e-4).sum() == 49
     assert np.linalg.eigvalsh(kept).min() > 0.1
     np.testing.assert_allclose(np.diag(kept), np.diag(plain), rtol=1e-3)
@@ -69,7 +68,7 @@ def test_what_is_kept_is_nearer_to_the_truth(samples: int) -> None:
     rng = np.random.default_rng(0)
     vectors = (rng.normal(size=(samples, 1)) + rng.normal(size=(samples, 24))).astype(np.float32)
     truth, plain = np.ones((24, 24)) + np.eye(24), np.cov(vectors.T, bias=True)
-    kept = covariance_of(summed(torch.from_numpy(vectors)))
+    kept = covariance_of(moments_of(torch.from_numpy(vectors)))
     assert np.linalg.norm(np.linalg.inv(kept) - np.linalg.inv(truth)) < np.linalg.norm(
         np.linalg.inv(plain + 1e-6 * np.eye(24)) - np.linalg.inv(truth)
     )
@@ -81,4 +80,31 @@ def test_positions_of_one_image_are_not_taken_for_many_samples() -> None:
     once = torch.randn(24, 32, generator=generator)
     repeated = MomentSum(nn.Conv2d(32, 3, 1), 24, 0)
     repeated.add(once[:, :, None, None].expand(24, 32, 4, 4))
-    np.testing.assert_allclose(repeated.moments()[0], summed(once).moments()[0], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(repeated.moments()[0], moments_of(once).moments()[0], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Conv2d(4, 6, 3, padding=1, bias=False),
+        nn.Conv2d(4, 4, 3, stride=2, groups=4),
+        nn.Conv2d(4, 6, (1, 3), dilation=2, padding=(0, 2)),
+        nn.Conv2d(4, 6, 1, stride=2),
+    ],
+    ids=["padded", "depthwise", "dilated", "pointwise"],
+)
+def test_window_means_are_those_of_all_windows(module: nn.Conv2d) -> None:
+    images = torch.randn(3, 4, 9, 8, generator=torch.Generator().manual_seed(0))
+    positions = module(images)[0, 0].numel()
+    every = unfolded(module, images, positions, torch.Generator().manual_seed(0))
+    expected = every.reshape(module.groups, 3, positions, -1).mean(2)
+    torch.testing.assert_close(window_means(module, images), expected)
+
+
+def test_coherence_adds_what_images_differ_by() -> None:
+    """Two positions that are 1 and 3 on one image, -1 and -3 on the other: about the mean 0, x is 5 and x's mean 4."""
+    inputs = torch.tensor([[1.0, 3.0], [-1.0, -3.0]])[:, None, :, None]
+    sums = MomentSum(nn.Conv2d(1, 1, 1), 2, 0)
+    sums.add(inputs)
+    assert float(sums.moments()[0, 0, 0]) == pytest.approx(5.0)
+    assert float(sums.moments(10.0)[0, 0, 0]) == pytest.approx(45.0)
