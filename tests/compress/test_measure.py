@@ -4,13 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from compress.measure import Measurer, batch_of
 from compress.options import MeasureOptions
 from compress.profile import ACTIVATION_BITS, Profile, load_profile, profile, save_profile
 from compress.repair import RepairOptions
-from networks.trace import TracedNetwork
+from networks.trace import TracedNetwork, trace
 from plan.errors import FileFormatError, InvalidValueError
 from plan.scheme import DENSE, Channel, Element, Filter, Method, Scheme
 
@@ -120,6 +120,7 @@ def test_profile_survives_the_file_and_is_repeatable(
         for layer, other in zip(found.layers, profiled.layers, strict=True):
             assert np.array_equal(layer.moment, other.moment)
             assert np.array_equal(layer.fisher, other.fisher)
+            assert layer.coherence == other.coherence
             assert np.array_equal(layer.activation_error, other.activation_error)
 
 
@@ -178,3 +179,12 @@ def test_batches_hold_what_fits_the_cache(traced: TracedNetwork) -> None:
     wide = replace(layer, K=96, P=112, Q=112)
     assert batch_of(replace(traced.network, layers=(wide,))) == (40 << 20) // (4 * 96 * 112 * 112) == 8
     assert batch_of(replace(traced.network, layers=(replace(layer, K=512, P=448, Q=448),))) == 4
+
+
+def test_behind_a_mean_over_positions_all_errors_add_up() -> None:
+    """Gradients in front of the pooling are alike at all 16 positions: the squared sum is 16 times the sum of squares."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    found = profile(trace(module, (3, 4, 4), "pooled"), torch.randn(8, 3, 4, 4))
+    assert found.layers[0].coherence == pytest.approx(15.0, rel=1e-5)
+    assert found.layers[1].coherence == pytest.approx(0.0, abs=1e-6)
