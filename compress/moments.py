@@ -76,10 +76,14 @@ def window_means(module: WeightLayer, inputs: Tensor) -> Tensor:
 
 def _taps(module: nn.Conv2d, size: int, axis: int) -> list[slice]:
     """Returns for every tap of the kernel along an axis the pixels that it sees."""
-    kernel, stride, dilation = module.kernel_size[axis], module.stride[axis], module.dilation[axis]
-    positions = (size - dilation * (kernel - 1) - 1) // stride + 1
-    starts = [dilation * tap for tap in range(kernel)]
-    return [slice(start, start + stride * (positions - 1) + 1, stride) for start in starts]
+    stride, span = module.stride[axis], module.stride[axis] * (_outputs(module, size, axis) - 1) + 1
+    starts = [module.dilation[axis] * tap for tap in range(module.kernel_size[axis])]
+    return [slice(start, start + span, stride) for start in starts]
+
+
+def _outputs(module: nn.Conv2d, size: int, axis: int) -> int:
+    """Returns how many outputs a padded size gives along an axis."""
+    return (size - module.dilation[axis] * (module.kernel_size[axis] - 1) - 1) // module.stride[axis] + 1
 
 
 def _positions(total: int, wanted: int, generator: torch.Generator) -> Tensor:
@@ -92,8 +96,7 @@ def _window_index(module: nn.Conv2d, height: int, width: int, wanted: int, gener
     """Returns flat pixel indices of the chosen windows, (positions, R * S)."""
     (kernel_h, kernel_w), (stride_h, stride_w) = module.kernel_size, module.stride
     dilation_h, dilation_w = module.dilation
-    rows = (height - dilation_h * (kernel_h - 1) - 1) // stride_h + 1
-    columns = (width - dilation_w * (kernel_w - 1) - 1) // stride_w + 1
+    rows, columns = _outputs(module, height, 0), _outputs(module, width, 1)
     chosen = _positions(rows * columns, wanted, generator)
     top = (chosen // columns) * stride_h * width + (chosen % columns) * stride_w
     offsets = torch.arange(kernel_h)[:, None] * dilation_h * width + torch.arange(kernel_w)[None, :] * dilation_w
