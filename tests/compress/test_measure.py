@@ -182,7 +182,7 @@ def test_batches_hold_what_fits_the_cache(traced: TracedNetwork) -> None:
 
 
 def test_behind_a_mean_over_positions_all_errors_add_up() -> None:
-    """Gradients in front of the pooling are alike at all 16 positions: the squared sum is 16 times the sum of squares."""
+    """Gradients in front of the pooling are alike at all 16 positions: their squared sum is 16 sums of squares."""
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
     found = profile(trace(module, (3, 4, 4), "pooled"), torch.randn(8, 3, 4, 4))
