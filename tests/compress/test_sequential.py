@@ -55,6 +55,12 @@ def test_a_step_goes_as_far_as_the_other_half_confirms(lost: bool, low: float, h
     assert low <= held_out_step(pair, start, start, 0.0, torch.arange(24)) <= high
 
 
+def test_dead_inputs_ask_for_nothing() -> None:
+    layer = nn.Linear(6, 4, bias=False)
+    pair = sampled_pair(layer, torch.zeros(20, 6), torch.Generator().manual_seed(0))
+    assert paired_problem(layer.weight.detach(), pair, untouched(layer)).blocks == ()
+
+
 def test_one_image_moves_nothing() -> None:
     layer = nn.Linear(6, 4, bias=False)
     pair = sampled_pair(layer, torch.randn(2, 6), torch.Generator().manual_seed(0))
