@@ -59,11 +59,11 @@ def write_results(out: Path, outcomes: Sequence[Outcome], *, plot: bool = True) 
 def _timing(out: Path, outcomes: Sequence[Outcome]) -> bytes:
     """Returns seconds per cell, by the clock and of its processor; earlier ones are kept for cells that were there."""
     file = out / "timing.csv"
-    known = {row["cell"]: row for row in pd.read_csv(file).to_dict("records")} if file.is_file() else {}
+    earlier = pd.read_csv(file).to_dict("records") if file.is_file() else []
+    known = {str(row["cell"]): [row["cell"], *(row[name] for name in TIMES)] for row in earlier}
     for outcome in outcomes:
         if outcome.seconds > 0:
-            taken = {name: round(getattr(outcome, name), 2) for name in TIMES}
-            known[outcome.name] = {"cell": outcome.name, **taken}
+            known[outcome.name] = [outcome.name, *(round(getattr(outcome, name), 2) for name in TIMES)]
     return _csv(pd.DataFrame(list(known.values()), columns=["cell", *TIMES]))
 
 
