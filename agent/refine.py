@@ -6,11 +6,10 @@ while measured plans keep the limits and falls while they break them, so that me
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agent.landing import Lander
 from agent.limits import Bounds, infeasible
@@ -18,8 +17,7 @@ from agent.measuring import Measuring
 from agent.searchers.protocol import Observer
 from agent.steps import Stepper
 from envs.accuracy.archive import Archive, Measurement
-from envs.accuracy.balance import fit_balanced
-from envs.accuracy.calibration import Calibration
+from envs.accuracy.balance import SHARES, fit_balanced
 from envs.problem import Problem
 from plan.assignment import FloatArray
 from plan.budget import Budget
@@ -41,31 +39,21 @@ def fitted(problem: Problem, archive: Archive, images: int) -> Problem:
 
     The share of activations' errors is fitted too, and with it the errors change that searchers see.
     """
-    entries = archive.on(images)
-    if not entries:
-        return problem
-    drops, stopped = _drops_and_stops(entries)
-    return problem.with_calibration(fit_balanced(_error_parts(problem, entries), drops, censored=stopped))
+    return _fitted(problem, archive, images, SHARES)
 
 
 def refitted(problem: Problem, archive: Archive, images: int) -> Problem:
     """Returns the problem with only the map from errors to points fitted anew, so that errors stay what they are."""
+    return _fitted(problem, archive, images, np.array([problem.calibration.activation_share]))
+
+
+def _fitted(problem: Problem, archive: Archive, images: int, shares: FloatArray) -> Problem:
     entries = archive.on(images)
     if not entries:
         return problem
-    drops, stopped = _drops_and_stops(entries)
-    share = problem.calibration.activation_share
-    found = Calibration.fit(_error_parts(problem, entries) @ (1.0, share), drops, censored=stopped)
-    return problem.with_calibration(replace(found, activation_share=share))
-
-
-def _error_parts(problem: Problem, entries: Sequence[Measurement]) -> FloatArray:
-    return problem.errors.parts(problem.space, np.stack([entry.choice for entry in entries]))
-
-
-def _drops_and_stops(entries: Sequence[Measurement]) -> tuple[FloatArray, NDArray[np.bool_]]:
-    drops = np.array([entry.drop_points for entry in entries])
-    return drops, np.array([entry.stopped for entry in entries], dtype=np.bool_)
+    errors = problem.errors.parts(problem.space, np.stack([entry.choice for entry in entries]))
+    drops, stopped = np.array([(entry.drop_points, entry.stopped) for entry in entries]).T
+    return problem.with_calibration(fit_balanced(errors, drops, censored=stopped.astype(np.bool_), shares=shares))
 
 
 def refine(

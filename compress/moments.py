@@ -125,9 +125,7 @@ class CovarianceSum:
     """
 
     def __init__(self) -> None:
-        self.products: Tensor | None = None
-        self.squares: Tensor | None = None
-        self.total: Tensor | None = None
+        self.products = self.squares = self.total = torch.zeros(())
         self.count = 0
         self.parts = 0
 
@@ -135,7 +133,7 @@ class CovarianceSum:
         """Adds one part of the images, vectors (G, n, D) about a centre that all parts share."""
         products = vectors.transpose(1, 2) @ vectors
         squares, total = off_diagonal(products) / vectors.shape[1], vectors.sum(1)
-        if self.products is None or self.squares is None or self.total is None:
+        if not self.parts:
             self.products, self.squares, self.total = products, squares, total
         else:
             self.products.add_(products)
@@ -146,15 +144,13 @@ class CovarianceSum:
 
     def mean(self) -> Tensor:
         """Returns the mean about the centre, (G, D)."""
-        if self.total is None:
+        if not self.parts:
             raise ValueError("no inputs were added, the layer was never called")
         return self.total / self.count
 
     def covariance(self) -> tuple[Tensor, Tensor]:
         """Returns the covariance (G, D, D) and the share (G,) by which it is to be shrunk."""
         mean = self.mean()
-        if self.products is None or self.squares is None:
-            raise ValueError("no inputs were added, the layer was never called")
         moment = self.products / self.count
         covariance = moment - mean[:, :, None] * mean[:, None, :]
         if self.parts < 2 or moment.shape[-1] < FEWEST_COLUMNS:

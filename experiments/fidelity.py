@@ -171,8 +171,8 @@ def unseen_errors(errors: FloatArray, drops: FloatArray) -> FloatArray:
     scaled, folds = _scaled(errors, drops), np.arange(len(drops)) % FOLDS
     summed = np.empty(len(drops))
     for fold in range(FOLDS):
-        share = fit_balanced(scaled[folds != fold], drops[folds != fold]).activation_share
-        summed[folds == fold] = scaled[folds == fold] @ (1.0, share)
+        found = fit_balanced(scaled[folds != fold], drops[folds != fold])
+        summed[folds == fold] = found.summed(scaled[folds == fold])
     return summed
 
 
@@ -197,7 +197,7 @@ def band_error(errors: FloatArray, drops: FloatArray) -> float:
         seen, left = order[:count], order[count:]
         left = left[(drops[left] >= 0) & (drops[left] <= BAND_POINTS)]
         found = fit_balanced(scaled[seen], drops[seen])
-        predicted = found.points(scaled[left] @ (1.0, found.activation_share))
+        predicted = found.points(found.summed(scaled[left]))
         gaps.extend(np.abs(predicted - drops[left]).tolist())
     return float(np.mean(gaps)) if gaps else float("nan")
 

@@ -19,24 +19,27 @@ SHARES = np.exp(np.linspace(np.log(0.2), np.log(3.0), 28))
 PRIOR_LOG_SPREAD = 0.7
 
 
-def fit_balanced(errors: FloatArray, drops: FloatArray, *, censored: ArrayLike | None = None) -> Calibration:
+def fit_balanced(
+    errors: FloatArray, drops: FloatArray, *, censored: ArrayLike | None = None, shares: FloatArray = SHARES
+) -> Calibration:
     """Returns the map fitted on measured plans together with the share at which activations' errors count.
 
     Args:
         errors: (n, 2), summed errors of weights and of activations, nats.
         drops: (n,) measured drops, points.
         censored: (n,) bool, True where the drop is only known to be at least this.
+        shares: (m,), from which the share is taken.
 
     Raises:
         InvalidValueError: arrays of different lengths or non-finite numbers.
     """
     maps = [
         replace(Calibration.fit(errors @ (1.0, share), drops, censored=censored), activation_share=float(share))
-        for share in SHARES
+        for share in shares
     ]
-    priors = 0.5 * (np.log(SHARES) / PRIOR_LOG_SPREAD) ** 2
+    priors = 0.5 * (np.log(shares) / PRIOR_LOG_SPREAD) ** 2
     misfits = [
-        found.misfit(errors @ (1.0, found.activation_share), drops, censored=censored) + prior
+        found.misfit(found.summed(errors), drops, censored=censored) + prior
         for found, prior in zip(maps, priors, strict=True)
     ]
     return maps[int(np.argmin(misfits))]

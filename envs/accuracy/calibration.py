@@ -60,6 +60,10 @@ class Calibration:
             low, high = (low, middle) if above else (middle, high)
         return float(np.exp(low))
 
+    def summed(self, parts: FloatArray) -> FloatArray:
+        """Returns the errors that the map takes, (n,), of errors (n, 2) of weights and of activations."""
+        return np.asarray(parts @ (1.0, self.activation_share))
+
     def uncertainty(self, error: ArrayLike) -> FloatArray:
         """Returns one standard deviation of a single plan's drop about its prediction, in points."""
         return self.spread * _assumed_noise(self.points(error))
