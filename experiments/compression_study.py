@@ -1,15 +1,17 @@
 """Command: what compression costs in accuracy, setting by setting, with every repair and without each.
 
 python -m experiments.compression_study --net NET --weights FILE --data DATA --csv study.csv
-    [--settings "4/5 bits" ...] [--variants all plain ...] [--images N]
+    [--settings "4/5 bits" ...] [--variants all plain ...] [--images N] [--draws N]
 
 Settings are uniform: one scheme for all layers but the first and the last, which stay dense at 8/8 bits. Figures are on
-all images that calibration did not see. Every line is written as soon as it is measured; a second call measures what is
-missing.
+all images that calibration did not see. A repair that changes a few roundings moves a drop by as much as repairs are
+worth: `--draws` repeats everything with other calibration images and shows the mean of the drops. Every line is written
+as soon as it is measured; a second call measures what is missing.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -34,6 +36,8 @@ from compress.repair import RepairOptions
 from compress.repair_record import ROUNDING_STEPS, SEQUENTIAL_IMAGES
 from envs.accuracy.statistics import drop_points, paired_bootstrap
 from experiments.uniform_setting import SETTINGS, Setting, schemes_of
+from networks.data import Splits
+from networks.images import Images
 from networks.trace import TracedNetwork
 from plan.command import DONE, Parser, run_command
 from plan.errors import InvalidValueError, UnknownNameError
@@ -41,6 +45,7 @@ from plan.registry import close_names
 from plan.rows import read_rows, write_rows
 
 BOOTSTRAP_SEED = 0
+Key = tuple[str, str, str, int, int, str, str]
 
 
 @dataclass(frozen=True)
@@ -91,11 +96,15 @@ VARIANTS: dict[str, Variant] = {
 
 @dataclass(frozen=True)
 class Line:
-    """One measurement: accuracies in percent, drop in points with its 95 % interval, processor seconds of repairs."""
+    """One measurement: accuracies in percent, drop in points with its 95 % interval, processor seconds of repairs.
+
+    draw: of the calibration images: 0 for the network's own, the others from all training images
+    """
 
     network: str
     weights: str
     split: str
+    draw: int
     setting: str
     variant: str
     images: int
@@ -107,9 +116,9 @@ class Line:
     repair_seconds: float
 
     @property
-    def key(self) -> tuple[str, str, str, int, str, str]:
+    def key(self) -> Key:
         """What is measured once."""
-        return (self.network, self.weights, self.split, self.images, self.setting, self.variant)
+        return (self.network, self.weights, self.split, self.draw, self.images, self.setting, self.variant)
 
 
 class Study:
@@ -119,14 +128,15 @@ class Study:
         subject: network and labelled data.
         images: how many images are measured, 0 for all outside calibration.
         display: told about progress.
+        draw: of the calibration images.
     """
 
-    def __init__(self, subject: Subject, images: int, display: Display) -> None:
+    def __init__(self, subject: Subject, images: int, display: Display, draw: int = 0) -> None:
         splits = subject.dataset.splits
         if splits.validation.labels is None or splits.test.labels is None:
             raise InvalidValueError("the data have no labels; a study of accuracy needs them")
-        self.subject, self.display = subject, display
-        self.calibration = subject.tensor(splits.calibration)
+        self.subject, self.display, self.draw = subject, display, draw
+        self.calibration = subject.tensor(drawn_calibration(splits, draw))
         parts = (splits.validation, splits.test)
         wanted = images or sum(map(len, parts))
         self.images: Tensor = torch.cat([subject.tensor(part) for part in parts])[:wanted]
@@ -135,11 +145,11 @@ class Study:
         self._measurer: tuple[str, Measurer] | None = None
         self._dense: np.ndarray | None = None
 
-    def key(self, setting: str, variant: str) -> tuple[str, str, str, int, str, str]:
+    def key(self, setting: str, variant: str) -> Key:
         """Returns the key of a line that may be measured."""
         subject = self.subject
         name, split = subject.traced.network.name, subject.dataset.splits.sha256
-        return (name, subject.weights_sha256, split, len(self.labels), setting, variant)
+        return (name, subject.weights_sha256, split, self.draw, len(self.labels), setting, variant)
 
     def measurer(self, name: str) -> Measurer:
         """Returns what measures a variant; only the last one is kept."""
@@ -169,11 +179,12 @@ class Study:
         seconds = time.process_time() - start
         right = measurer.correct(schemes, self.images, self.labels)
         low, high = paired_bootstrap(self._dense, right, seed=BOOTSTRAP_SEED)
-        network, weights, split, images, *_ = self.key(setting.name, name)
+        network, weights, split, draw, images, *_ = self.key(setting.name, name)
         return Line(
             network=network,
             weights=weights,
             split=split,
+            draw=draw,
             setting=setting.name,
             variant=name,
             images=images,
@@ -184,6 +195,24 @@ class Study:
             high=high,
             repair_seconds=round(seconds, 2),
         )
+
+
+def drawn_calibration(splits: Splits, draw: int) -> Images:
+    """Returns the network's own calibration images for draw 0, else as many others of its training images.
+
+    Raises:
+        InvalidValueError: there are no more training images than calibration images.
+    """
+    if draw == 0:
+        return splits.calibration
+    count, training = len(splits.calibration), splits.train
+    if len(training) < count:
+        raise InvalidValueError(
+            f"{len(training)} training images are left, {count} calibrate; these data allow --draws 1"
+        )
+    picked = np.random.default_rng(draw).choice(len(training), count, replace=False)
+    labels = None if training.labels is None else training.labels[picked]
+    return Images(training.store, training.indices[picked], labels)
 
 
 def measured(
@@ -209,6 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", nargs="+", help="names of settings (default: all)")
     parser.add_argument("--variants", nargs="+", default=["all", "plain"], help="names of variants, or 'every'")
     parser.add_argument("--images", type=int, default=0, help="measured images (default: all outside calibration)")
+    parser.add_argument("--draws", type=int, default=1, help="sets of calibration images (default: 1)")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     return run_command(lambda: _run(parser, arguments))
 
@@ -220,14 +250,17 @@ def _run(parser: Parser, arguments: Sequence[str] | None) -> int:
     variants = list(VARIANTS) if options.variants == ["every"] else _checked(options.variants, VARIANTS)
     if options.images < 0:
         raise InvalidValueError(f"--images {options.images} (allowed: 0 for all, or more)")
+    if options.draws < 1:
+        raise InvalidValueError(f"--draws {options.draws} (allowed: 1 or more)")
     use_threads(torch.get_num_threads())
     path = Path(options.csv)
     lines = read_rows(path, Line, "a study")
     with make_display(Console(stderr=True), quiet=options.quiet) as display:
         subject = open_subject(options.net, options.weights, options.data)
-        for line in measured(Study(subject, options.images, display), settings, variants, lines):
-            lines.append(line)
-            write_rows(path, Line, lines)
+        for draw in range(options.draws):
+            for line in measured(Study(subject, options.images, display, draw), settings, variants, lines):
+                lines.append(line)
+                write_rows(path, Line, lines)
     _show(lines, variants)
     return DONE
 
@@ -240,15 +273,26 @@ def _checked(names: Sequence[str], known: dict[str, Setting] | dict[str, Variant
 
 
 def _show(lines: Sequence[Line], variants: Sequence[str]) -> None:
-    """Prints a row per network and setting: the drop in points under each variant."""
-    found = {(line.network, line.setting, line.variant): line for line in lines}
+    """Prints a row per network and setting: the drop in points under each variant, the mean where there are draws."""
+    found: dict[tuple[tuple[str, str, str, int, str], str], list[float]] = {}
+    for line in lines:
+        row = (line.network, line.weights, line.split, line.images, line.setting)
+        found.setdefault((row, line.variant), []).append(line.drop_points)
     table = Table(title="accuracy points lost, against the network as given")
-    for heading in ("network", "setting", *variants):
+    for heading in ("network", "images", "setting", *variants):
         table.add_column(heading)
-    for network, setting in dict.fromkeys((line.network, line.setting) for line in lines):
-        cells = [found.get((network, setting, name)) for name in variants]
-        table.add_row(network, setting, *("" if cell is None else f"{cell.drop_points:.2f}" for cell in cells))
-    Console(width=None if sys.stdout.isatty() else 60 + 14 * len(variants)).print(table)
+    for row in dict.fromkeys(row for row, _ in found):
+        network, _, _, images, setting = row
+        table.add_row(network, f"{images:,}", setting, *(_cell(found.get((row, name), [])) for name in variants))
+    Console(width=None if sys.stdout.isatty() else 60 + 24 * len(variants)).print(table)
+
+
+def _cell(drops: Sequence[float]) -> str:
+    """Returns a drop, or the mean of several with its standard error and their number."""
+    if len(drops) < 2:
+        return "".join(f"{drop:.2f}" for drop in drops)
+    error = float(np.std(drops, ddof=1)) / math.sqrt(len(drops))
+    return f"{np.mean(drops):.2f} +- {error:.2f} ({len(drops)})"
 
 
 if __name__ == "__main__":

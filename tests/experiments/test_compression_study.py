@@ -1,11 +1,14 @@
 """The command behind docs/compression.md."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from experiments.compression_study import VARIANTS, Line, main
+from experiments.compression_study import VARIANTS, Line, drawn_calibration, main
 from experiments.uniform_setting import SETTINGS, Setting, schemes_of
+from networks.data import open_data
+from plan.errors import InvalidValueError
 from plan.layer import InputSegment, Layer, Network
 from plan.rows import read_rows
 from plan.scheme import Element, Method, Pattern
@@ -53,3 +56,21 @@ def test_the_command_measures_once_and_continues(tmp_path: Path) -> None:
     assert [line.variant for line in lines] == variants
     assert set(variants) <= set(VARIANTS)
     assert main([*arguments, "al"]) == 2
+    assert main([*arguments, "all", "--draws", "2"]) == 0
+    drawn = read_rows(study, Line, "a study")
+    assert [(line.variant, line.draw) for line in drawn[len(lines) :]] == [("all", 1)]
+
+
+def test_draws_take_other_training_images() -> None:
+    splits = open_data("digits").splits
+    assert drawn_calibration(splits, 0) is splits.calibration
+    first, again, second = (set(drawn_calibration(splits, draw).indices) for draw in (1, 1, 2))
+    assert first == again != second
+    assert len(first) == len(splits.calibration)
+    assert first <= set(splits.train.indices)
+
+
+def test_too_few_training_images_are_an_error() -> None:
+    splits = open_data("digits").splits
+    with pytest.raises(InvalidValueError, match="--draws 1"):
+        drawn_calibration(replace(splits, train=splits.train.first(10)), 1)
