@@ -77,7 +77,7 @@ class AdditiveTable:
 
     def totals(self, choices: Choices) -> FloatArray:
         """Returns the additive estimate of plans, int16 (B, L, 4), as (B, 4) energy, latency, size and error."""
-        filled = self.space.filled(choices)
+        filled = self.space.filled(choices).copy()
         filled[..., ACTIVATION_BITS] = filled[:, self.space.deciders.reader, ACTIVATION_BITS]
         parts = [self.differences(layer, filled[:, layer]) for layer in range(self.space.n_layers)]
         return np.asarray(self.start + np.sum(parts, axis=0))

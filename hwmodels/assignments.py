@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
 
 from plan.assignment import Assignment
@@ -38,7 +36,7 @@ def check_shapes(assignment: Assignment, layers: int) -> None:
     Raises:
         InvalidValueError: another shape, or arrays that differ.
     """
-    shapes = {field.name: getattr(assignment, field.name).shape for field in fields(assignment)}
+    shapes = {name: array.shape for name, array in vars(assignment).items()}
     first = assignment.kept_inputs.shape
     wrong = [f"{name} {shape}" for name, shape in shapes.items() if shape != first or len(shape) != 2]
     if wrong or first[1] != layers:

@@ -66,19 +66,22 @@ def units_in(granularity: Granularity, layer: Layer) -> int:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Constants per layer (L,) and per method (M,), int64 unless said; own densities are 0 where there are several."""
+    """Constants per layer (L,) and per method (M,); own densities are 0 where there are several.
+
+    Whole numbers that are only multiplied and divided stand as float64: mixed products take three times as long.
+    """
 
     inputs: IntArray
     outputs: IntArray
-    positions: IntArray
-    conv_groups: IntArray
+    positions: FloatArray
+    conv_groups: FloatArray
     depthwise: NDArray[np.bool_]
     kind: IntArray
-    block_filters: IntArray
-    block_channels: IntArray
+    block_filters: FloatArray
+    block_channels: FloatArray
     per_position: NDArray[np.bool_]
-    n_keep: IntArray
-    m: IntArray
+    n_keep: FloatArray
+    m: FloatArray
     own_density: FloatArray
     is_filter: NDArray[np.bool_]
     is_channel: NDArray[np.bool_]
@@ -96,15 +99,15 @@ class Geometry:
         return cls(
             inputs=np.array([layer.C for layer in layers]),
             outputs=np.array([layer.K for layer in layers]),
-            positions=np.array([layer.R * layer.S for layer in layers]),
-            conv_groups=np.array([layer.groups for layer in layers]),
+            positions=np.array([layer.R * layer.S for layer in layers], dtype=np.float64),
+            conv_groups=np.array([layer.groups for layer in layers], dtype=np.float64),
             depthwise=np.array([layer.depthwise for layer in layers]),
             kind=np.array([KINDS.index(kind) for kind in kinds]),
-            block_filters=np.array([block[0] for block in blocks]),
-            block_channels=np.array([block[1] for block in blocks]),
+            block_filters=np.array([block[0] for block in blocks], dtype=np.float64),
+            block_channels=np.array([block[1] for block in blocks], dtype=np.float64),
             per_position=np.array([block[2] for block in blocks]),
-            n_keep=np.array([fraction[0] for fraction in fractions]),
-            m=np.array([fraction[1] for fraction in fractions]),
+            n_keep=np.array([fraction[0] for fraction in fractions], dtype=np.float64),
+            m=np.array([fraction[1] for fraction in fractions], dtype=np.float64),
             own_density=np.array([own_density(method.granularity) or 0.0 for method in methods]),
             is_filter=np.array([kind == "filter" for kind in kinds]),
             is_channel=np.array([kind == "channel" for kind in kinds]),
@@ -134,27 +137,28 @@ def assign(geometry: Geometry, formats: Sequence[str], choice: LayerChoice, laye
         layers: n layer indices.
     """
     index = np.asarray(layers)
-    groups = np.where(geometry.depthwise[index], choice.kept_outputs, geometry.conv_groups[index])
-    inputs = choice.kept_inputs / groups
+    outputs = choice.kept_outputs.astype(np.float64)
+    inputs = choice.kept_inputs / np.where(geometry.depthwise[index], outputs, geometry.conv_groups[index])
     positions = geometry.positions[index]
-    units, density = _units_and_density(geometry, choice, inputs, positions)
-    total = choice.kept_outputs * inputs * positions
+    units, density = _units_and_density(geometry, choice, inputs, outputs, positions)
+    total = outputs * inputs * positions
+    kind = geometry.kind.take(choice.methods)
     stored = stored_bits(
         formats,
         KINDS,
-        geometry.kind[choice.methods],
+        kind,
         n=total,
         kept=total * density,
         bits=choice.weight_bits.astype(np.float64),
         units=units,
-        outputs=choice.kept_outputs.astype(np.float64),
-        m=geometry.m[choice.methods].astype(np.float64),
+        outputs=outputs,
+        m=geometry.m.take(choice.methods),
     )
     return Assignment(
         kept_inputs=choice.kept_inputs,
         kept_outputs=choice.kept_outputs,
         weight_density=density,
-        granularity=geometry.kind[choice.methods],
+        granularity=kind,
         stored_bits=stored.total_bits,
         index_bits=stored.index_bits,
         weight_bits=choice.weight_bits,
@@ -164,17 +168,20 @@ def assign(geometry: Geometry, formats: Sequence[str], choice: LayerChoice, laye
 
 
 def _units_and_density(
-    geometry: Geometry, choice: LayerChoice, inputs: FloatArray, positions: IntArray
+    geometry: Geometry, choice: LayerChoice, inputs: FloatArray, outputs: FloatArray, positions: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Returns removable units and the kept fraction that a whole number of units gives, arrays (B, n)."""
     method = choice.methods
-    blocks = np.ceil(choice.kept_outputs / geometry.block_filters[method])
-    blocks = blocks * np.ceil(inputs / geometry.block_channels[method])
-    units = blocks * np.where(geometry.per_position[method], positions, 1)
-    whole = ((geometry.kind == 0) | geometry.is_filter | geometry.is_channel)[method]
+    blocks = np.ceil(outputs / geometry.block_filters.take(method))
+    blocks = blocks * np.ceil(inputs / geometry.block_channels.take(method))
+    units = blocks * np.where(geometry.per_position.take(method), positions, 1.0)
+    whole = ((geometry.kind == 0) | geometry.is_filter | geometry.is_channel).take(method)
     density = np.maximum(np.rint(choice.densities * units), 1.0) / units
-    density = np.where(geometry.own_density[method] > 0, geometry.own_density[method], density)
-    ragged = geometry.m[method] > 0
-    m, n_keep, columns = geometry.m[method[ragged]], geometry.n_keep[method[ragged]], inputs[ragged]
+    own = geometry.own_density.take(method)
+    np.copyto(density, own, where=own > 0)
+    m = geometry.m.take(method)
+    ragged = m > 0
+    m, n_keep, columns = m[ragged], geometry.n_keep.take(method[ragged]), inputs[ragged]
     density[ragged] = (np.floor(columns / m) * n_keep + np.minimum(columns % m, n_keep)) / columns
-    return units, np.where(whole, 1.0, density)
+    np.copyto(density, 1.0, where=whole)
+    return units, density

@@ -99,8 +99,8 @@ class Space:
         return float(np.log10(own * bits).sum())
 
     def filled(self, choices: Choices) -> Choices:
-        """Returns the choices with undecided entries taken from `start`."""
-        return np.where(choices < 0, self.start, choices)
+        """Returns the choices with undecided entries taken from `start`: the array itself where there are none."""
+        return choices if choices.min(initial=0) >= 0 else np.where(choices < 0, self.start, choices)
 
     def method_mask(self, choices: Choices, layer: int) -> NDArray[np.bool_]:
         """Returns which methods a layer may use given what earlier layers chose, bool (B, M)."""
@@ -164,35 +164,41 @@ class Space:
         by_producer = self.deciders.producer, self.geometry.is_filter
         for who, flags in (by_consumer, by_producer):
             groups = np.flatnonzero(who >= 0)
-            decided = choices[:, who[groups]]
-            pruned = flags[decided[..., METHOD]]
-            count = np.maximum(np.rint(DENSITIES[decided[..., DENSITY]] * sizes[groups]), 1).astype(np.int64)
+            decided = choices.take(who[groups], axis=1)
+            pruned = flags.take(decided[..., METHOD])
+            count = np.maximum(np.rint(DENSITIES.take(decided[..., DENSITY]) * sizes[groups]), 1).astype(np.int64)
             kept[:, groups] = np.where(pruned, count, kept[:, groups])
         return kept
 
     @cached_property
-    def _reads(self) -> IntArray:
-        """Input features that one channel of group g gives layer l, int64 (G, L)."""
-        reads = np.zeros((len(self.network.groups), self.n_layers), dtype=np.int64)
+    def _reads(self) -> FloatArray:
+        """Input features that one channel of group g gives layer l, (G, L); float64, whose products are fast."""
+        reads = np.zeros((len(self.network.groups), self.n_layers))
         for index, layer in enumerate(self.network.layers):
             for segment in layer.inputs:
                 reads[segment.group, index] += segment.repeat
         return reads
 
+    @cached_property
+    def _written(self) -> IntArray:
+        """The group of channels that each layer writes, int64 (L,)."""
+        return np.array([layer.output_group for layer in self.network.layers])
+
     def resolve(self, choices: Choices) -> Assignment:
         """Returns what every layer becomes, coupling and inheritance resolved, arrays (B, L)."""
         filled = self.filled(choices)
         kept = self.kept_channels(filled)
-        bits = np.asarray(self.activation_bits)[filled[:, self.deciders.reader, ACTIVATION_BITS]]
+        read = filled[..., ACTIVATION_BITS].take(self.deciders.reader, axis=1)
+        bits = np.asarray(self.activation_bits).take(read)
         writer = self.deciders.writer
         choice = LayerChoice(
             methods=filled[..., METHOD].astype(np.int64),
-            densities=DENSITIES[filled[..., DENSITY]],
-            weight_bits=np.asarray(self.weight_bits)[filled[..., WEIGHT_BITS]],
+            densities=DENSITIES.take(filled[..., DENSITY]),
+            weight_bits=np.asarray(self.weight_bits).take(filled[..., WEIGHT_BITS]),
             input_bits=bits,
-            output_bits=np.where(writer >= 0, bits[:, writer], self.baseline_bits),
-            kept_inputs=kept @ self._reads,
-            kept_outputs=kept[:, [layer.output_group for layer in self.network.layers]],
+            output_bits=np.where(writer >= 0, bits.take(writer, axis=1), self.baseline_bits),
+            kept_inputs=(kept.astype(np.float64) @ self._reads).astype(np.int64),
+            kept_outputs=kept.take(self._written, axis=1),
         )
         return assign(self.geometry, self.capabilities.storage_formats, choice, range(self.n_layers))
 

@@ -55,7 +55,7 @@ def index_bits(
 ) -> FloatArray:
     """Returns the bits that a format stores beside the `kept` nonzero values; arrays of one shape, float64."""
     if name == "bitmask":
-        return n.copy()
+        return n
     if name == "csc":
         return kept * CSC_COUNT_BITS + (outputs + 1) * CSC_ADDRESS_BITS
     if name == "rlc":
@@ -65,7 +65,7 @@ def index_bits(
         pairs: FloatArray = kept / (1.0 - longer)
         return pairs * (bits + RUN_BITS) - kept * bits
     if name == "block":
-        return units.copy()
+        return units
     if name == "pattern":
         return units * PATTERN_BITS
     offsets: FloatArray = kept * np.ceil(np.log2(np.maximum(m, 2.0)))
@@ -106,15 +106,12 @@ def stored_bits(
         outputs: output channels left.
         m: block length of n:m, 0 elsewhere.
     """
-    total, values = n * bits, kept * bits
-    index = np.zeros_like(total)
+    smallest = np.full(n.shape, np.inf)
     for name in formats:
-        here = np.array([applicable(name, kind) for kind in kinds])[kind_index]
-        if not here.any():
-            continue
-        extra = index_bits(name, n=n, kept=kept, bits=bits, units=units, outputs=outputs, m=m)
-        packed = values + extra
-        better = here & (packed < total)
-        np.copyto(total, packed, where=better)
-        np.copyto(index, extra, where=better)
-    return Stored(total, index)
+        here = np.array([applicable(name, kind) for kind in kinds])
+        if here.any():
+            extra = index_bits(name, n=n, kept=kept, bits=bits, units=units, outputs=outputs, m=m)
+            np.minimum(smallest, extra, out=smallest, where=here.take(kind_index))
+    dense, packed = n * bits, kept * bits + smallest
+    better = packed < dense
+    return Stored(np.where(better, packed, dense), np.where(better, smallest, 0.0))

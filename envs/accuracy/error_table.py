@@ -41,9 +41,12 @@ class ErrorTable:
     def parts(self, space: Space, choices: Choices) -> FloatArray:
         """Returns the same in two parts, (B, 2): of all weights, of all activations."""
         filled = space.filled(choices)
-        layers = np.arange(space.n_layers)
-        own = self.weight[layers, filled[..., METHOD], filled[..., DENSITY], filled[..., WEIGHT_BITS]]
-        bits = self.activation[layers, filled[:, space.deciders.reader, ACTIVATION_BITS]]
+        layers, methods, densities, widths = self.weight.shape
+        cell = filled[..., METHOD] + methods * np.arange(layers)
+        cell = (cell * densities + filled[..., DENSITY]) * widths + filled[..., WEIGHT_BITS]
+        own = self.weight.take(cell)
+        read = filled[..., ACTIVATION_BITS].take(space.deciders.reader, axis=1)
+        bits = self.activation.take(read + self.activation.shape[1] * np.arange(layers))
         return np.stack((own.sum(axis=1), bits.sum(axis=1)), axis=1)
 
     def counting(self, activation_share: float) -> ErrorTable:
