@@ -32,7 +32,7 @@ def load_actor(path: Path) -> Actor:
         MissingFileError: no such file.
         FileFormatError: not a file that `save` wrote.
     """
-    content = read_agent_file(path)
+    content = read_agent_file(path, replay=False)
     try:
         interface = Interface.from_json(content.header["interface"])
         hyper = Hyperparameters(**content.header["hyperparameters"])

@@ -1,7 +1,7 @@
 """agent.zip: a composite agent as JSON, safetensors and npz. Nothing in it is pickled, and it is written atomically.
 
 Members: `agent.json` (schema, shapes, settings, counters), `parameters.safetensors` (networks and their optimisers),
-`state.npz` (random numbers and replayed transitions).
+`state.npz` (random numbers and the best plans met), `replay.npz` (replayed transitions, most of the file).
 """
 
 from __future__ import annotations
@@ -26,8 +26,12 @@ from networks.archive import UNREADABLE
 from plan.atomic import write_atomically
 from plan.errors import FileFormatError, MissingFileError
 
-SCHEMA, VERSION = "espalier.agent", 2
-HEADER, PARAMETERS, STATE = "agent.json", "parameters.safetensors", "state.npz"
+SCHEMA, VERSION = "espalier.agent", 3
+WITHOUT_REPLAY = 2
+"""The version before, which is read too: it had its replayed transitions in `STATE`."""
+HEADER, PARAMETERS, STATE, REPLAY = "agent.json", "parameters.safetensors", "state.npz", "replay.npz"
+OF_REPLAY = "replay_"
+"""How the names of the arrays in `REPLAY` begin."""
 REPLAYED = ("observations", "actions", "rewards", "dones")
 
 
@@ -46,13 +50,13 @@ def write_agent_file(path: Path, content: AgentFile) -> None:
     Raises:
         UnwritableError: the folder cannot be written.
     """
-    arrays = io.BytesIO()
-    np.savez(arrays, allow_pickle=False, **content.arrays)
+    replayed = {name for name in content.arrays if name.startswith(OF_REPLAY)}
     header = {"schema": SCHEMA, "version": VERSION, **content.header}
     members = {
         HEADER: json.dumps(header, sort_keys=True, indent=1, allow_nan=False).encode(),
         PARAMETERS: save_tensors(content.tensors),
-        STATE: arrays.getvalue(),
+        STATE: _packed({name: array for name, array in content.arrays.items() if name not in replayed}),
+        REPLAY: _packed({name: content.arrays[name] for name in sorted(replayed)}),
     }
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -61,8 +65,23 @@ def write_agent_file(path: Path, content: AgentFile) -> None:
     write_atomically(path, whole.getvalue())
 
 
-def read_agent_file(path: Path) -> AgentFile:
+def _packed(arrays: dict[str, NDArray[Any]]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _unpacked(data: bytes) -> dict[str, NDArray[Any]]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def read_agent_file(path: Path, *, replay: bool = True) -> AgentFile:
     """Returns the content of a file that `write_agent_file` wrote.
+
+    Args:
+        path: of the file.
+        replay: whether replayed transitions are read, which only further training needs.
 
     Raises:
         MissingFileError: no such file.
@@ -72,18 +91,23 @@ def read_agent_file(path: Path) -> AgentFile:
         raise MissingFileError(f"{path} does not exist; give the agent.zip of a run folder")
     try:
         with zipfile.ZipFile(path) as archive:
-            header = json.loads(archive.read(HEADER))
+            header = _checked(json.loads(archive.read(HEADER)), path)
             tensors = load_tensors(archive.read(PARAMETERS))
-            with np.load(io.BytesIO(archive.read(STATE)), allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
+            arrays = _unpacked(archive.read(STATE))
+            if replay and header["version"] != WITHOUT_REPLAY:
+                arrays |= _unpacked(archive.read(REPLAY))
     except (*UNREADABLE, safetensors.SafetensorError) as error:
         raise FileFormatError(str(path), [f"not an agent file ({error})"]) from error
+    return AgentFile(header, tensors, arrays)
+
+
+def _checked(header: object, path: Path) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise FileFormatError(str(path), [f"{HEADER} is not a JSON object"])
-    found = header.get("schema"), header.get("version")
-    if found != (SCHEMA, VERSION):
-        raise FileFormatError(str(path), [f"schema {found[0]} version {found[1]} (known: {SCHEMA} version {VERSION})"])
-    return AgentFile(header, tensors, arrays)
+    schema, version = header.get("schema"), header.get("version")
+    if schema != SCHEMA or version not in (VERSION, WITHOUT_REPLAY):
+        raise FileFormatError(str(path), [f"schema {schema} version {version} (known: {SCHEMA} version {VERSION})"])
+    return header
 
 
 def tensors_of(learners: Learners) -> dict[str, torch.Tensor]:
@@ -128,19 +152,19 @@ def replay_of(learners: Learners) -> dict[str, NDArray[Any]]:
     if buffer is None:
         return {}
     used = buffer.buffer_size if buffer.full else min(buffer.pos + 1, buffer.buffer_size)
-    arrays = {f"replay_{name}": getattr(buffer, name)[:used] for name in REPLAYED}
-    return {**arrays, "replay_position": np.array([buffer.pos, buffer.full], dtype=np.int64)}
+    arrays = {f"{OF_REPLAY}{name}": getattr(buffer, name)[:used] for name in REPLAYED}
+    return {**arrays, f"{OF_REPLAY}position": np.array([buffer.pos, buffer.full], dtype=np.int64)}
 
 
 def restore_replay(learners: Learners, arrays: dict[str, NDArray[Any]]) -> None:
     """Puts back what `replay_of` returned, unless the buffer has another shape (another number of envs)."""
     buffer = learners.ddpg.replay_buffer
-    if buffer is None or arrays["replay_rewards"].shape[1:] != buffer.rewards.shape[1:]:
+    if buffer is None or arrays[f"{OF_REPLAY}rewards"].shape[1:] != buffer.rewards.shape[1:]:
         return
     for name in REPLAYED:
-        stored = arrays[f"replay_{name}"]
+        stored = arrays[f"{OF_REPLAY}{name}"]
         getattr(buffer, name)[: len(stored)] = stored
-    position, full = arrays["replay_position"]
+    position, full = arrays[f"{OF_REPLAY}position"]
     buffer.pos, buffer.full = int(position), bool(full)
 
 

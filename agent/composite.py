@@ -325,7 +325,7 @@ class CompositeAgent(BaseAlgorithm):
             FileFormatError: not a file that `save` wrote, or networks of another width.
             MismatchError: made for other observations or methods.
         """
-        content = read_agent_file(Path(path))
+        content = read_agent_file(Path(path), replay=False)
         try:
             found = Interface.from_json(content.header["interface"])
         except (KeyError, TypeError) as error:

@@ -18,7 +18,7 @@ from agent.config import OBJECTIVES
 from agent.summary import next_command
 from agent.terminal import add_output_flags, write_json, write_next
 from plan.budget import FLAGS
-from plan.command import DONE, INFEASIBLE, Parser, run_command
+from plan.command import DONE, INFEASIBLE, Parser, run_command, without_collecting
 from plan.document import Document, save
 from plan.errors import InvalidValueError
 
@@ -67,14 +67,16 @@ def _query(parser: Parser, arguments: Sequence[str] | None) -> int:
         allowed = f"{LOWEST_CONFIDENCE} to {HIGHEST_CONFIDENCE}"
         raise InvalidValueError(f"--confidence {confidence:g} is out of range (allowed: {allowed})")
     limits = {name: _limit(options, name) for name in LIMITS}
-    from agent.opened_run import open_run, read_settings_of, with_question  # torch, which mistakes need not wait for
+    with without_collecting():  # torch, which mistakes need not wait for
+        from agent.opened_run import open_run, read_settings_of, with_question
 
     folder = Path(options.run)
     settings = with_question(read_settings_of(folder), options.objective, limits)
-    from agent.answer import answer
+    with without_collecting():
+        from agent.answer import answer
 
-    run = open_run(folder, settings)
-    found = answer(run, confidence)
+        run = open_run(folder, settings)
+        found = answer(run, confidence)
     document = described(run, found)
     kept = Path(options.out) if options.out and found.feasible else None
     if kept is not None:

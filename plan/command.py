@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from plan.errors import EspalierError, InvalidValueError
@@ -37,6 +39,18 @@ def run_command(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
+
+
+@contextmanager
+def without_collecting() -> Iterator[None]:
+    """Pauses the search for garbage: imports make none, and looking for it makes torch's a fifth longer."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 class Parser(argparse.ArgumentParser):

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import truncnorm
 from torch import nn
 from torch.nn import functional
 
@@ -72,6 +71,8 @@ class EpisodicDdpg:
 
     def act(self, state: FloatArray) -> float:
         """Returns an action in [0, 1]: uniform in warm-up, the actor's with truncated normal noise after it."""
+        from scipy.stats import truncnorm  # imported here: half a second that other searchers need not wait
+
         if self.played < self.warm_up:
             return float(self.rng.random())
         with torch.no_grad():

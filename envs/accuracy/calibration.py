@@ -24,6 +24,8 @@ UNFITTED_SPREAD = 3.0
 PRIOR_LOG_SCALE, PRIOR_EXPONENT = 2.0, 0.4
 BANDWIDTH, PRIOR_PLANS, KNOTS = 0.5, 4.0, 24
 SMALLEST_ERROR, MOST_POINTS = 1e-12, 100.0
+BISECTIONS = 64
+"""To the last bit of a logarithm."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Calibration:
     def error_at(self, points: float) -> float:
         """Returns the largest error whose predicted drop is not above so many points, by bisection."""
         low, high = np.log(SMALLEST_ERROR), 50.0
-        for _ in range(200):
+        for _ in range(BISECTIONS):
             middle = (low + high) / 2
             above = float(np.exp(self._extended(np.array([middle]))[0])) > points
             low, high = (low, middle) if above else (middle, high)

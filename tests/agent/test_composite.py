@@ -120,7 +120,7 @@ def test_the_file_holds_nothing_pickled(toy: Problem, tmp_path: Path) -> None:
     path = tmp_path / "agent.zip"
     make(toy).learn(ROLLOUT).save(path)
     with zipfile.ZipFile(path) as archive:
-        assert sorted(archive.namelist()) == ["agent.json", "parameters.safetensors", "state.npz"]
+        assert sorted(archive.namelist()) == ["agent.json", "parameters.safetensors", "replay.npz", "state.npz"]
         for name in archive.namelist():
             assert not archive.read(name).startswith(b"\x80")
     assert all(array.dtype != object for array in read_agent_file(path).arrays.values())
