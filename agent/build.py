@@ -35,6 +35,7 @@ from plan.restrictions import NO_RESTRICTIONS, Restrictions
 from plan.space import Space, build_space
 
 PROFILE_SEED = 0
+UNREPAIRED_IMAGES = 128
 """The profile is cached and shared by runs, so it has a seed of its own."""
 
 Progress = Callable[[str, int, int], None]
@@ -161,6 +162,11 @@ class Assembly:
     def calibration(self) -> Tensor:
         """The calibration images, float32 (N, C, H, W)."""
         return self.subject.tensor(self.subject.dataset.splits.calibration)
+
+    @property
+    def unrepaired(self) -> Tensor:
+        """Some validation images, float32 (N, C, H, W), whose labels nobody asks for: no repair saw them."""
+        return self.subject.tensor(self.subject.dataset.splits.validation.first(UNREPAIRED_IMAGES))
 
     def problem(self, table: ErrorTable, objective: Objective = "energy") -> Problem:
         """Returns the problem that a table of predicted errors makes of it, before anything was measured.

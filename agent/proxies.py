@@ -25,14 +25,14 @@ def _second_order(assembly: Assembly, measurer: Measurer, progress: Progress) ->
         assembly.space,
         ProfileStatistics(assembly.profile, assembly.space),
         measurer.layer_error,
-        loss_increase=OneLayerLoss(measurer, assembly.calibration),
+        loss_increase=OneLayerLoss(measurer, assembly.unrepaired),
         progress=progress,
     )
 
 
 def _one_layer(assembly: Assembly, measurer: Measurer, progress: Progress) -> ErrorTable:
     """Returns losses measured with one layer changed, interpolated between a few densities and widths."""
-    losses = OneLayerLoss(measurer, assembly.calibration)
+    losses = OneLayerLoss(measurer, assembly.unrepaired)
     return one_layer_table(assembly.space, losses, lambda done, total: progress("losses", done, total))
 
 

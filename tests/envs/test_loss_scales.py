@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from envs.accuracy.error_table import ErrorTable
-from envs.accuracy.loss_scales import loss_cells, scaled_by_losses, tensor_cells
+from envs.accuracy.loss_scales import KEPT, loss_cells, reliable_share, scaled_by_losses, tensor_cells
 from plan.scheme import STRUCTURED, Scheme
 from plan.space import DENSITIES, Space
 
@@ -36,11 +36,12 @@ def silent(done: int, total: int) -> None:
 
 
 def test_one_cell_a_layer_and_one_a_group(coupled_space: Space) -> None:
-    own, groups = loss_cells(coupled_space)
-    assert [cell.layer for cell in own] == list(range(7))
-    assert [int(coupled_space.deciders.producer_group[cell.layer]) for cell in groups] == [1, 2, 3]
-    for cell in (*own, *groups):
-        assert coupled_space.legal[cell.layer, cell.method, cell.density]
+    for kept in KEPT:
+        own, groups = loss_cells(coupled_space, kept)
+        assert [cell.layer for cell in own] == list(range(7))
+        assert [int(coupled_space.deciders.producer_group[cell.layer]) for cell in groups] == [1, 2, 3]
+        for cell in (*own, *groups):
+            assert coupled_space.legal[cell.layer, cell.method, cell.density]
 
 
 def test_agreement_changes_nothing(coupled_space: Space, coupled_errors: ErrorTable) -> None:
@@ -66,7 +67,7 @@ def test_tensors_that_cost_nothing_measurable_keep_their_prediction(
     np.testing.assert_array_equal(scaled.activation, coupled_errors.activation)
 
 
-def test_measured_cells_come_out_as_measured(coupled_space: Space, coupled_errors: ErrorTable) -> None:
+def test_layers_take_their_measured_factors(coupled_space: Space, coupled_errors: ErrorTable) -> None:
     losses = Losses(
         coupled_space,
         coupled_errors,
@@ -74,13 +75,32 @@ def test_measured_cells_come_out_as_measured(coupled_space: Space, coupled_error
     )
     told: list[tuple[int, int]] = []
     scaled = scaled_by_losses(coupled_space, coupled_errors, losses, lambda *counts: told.append(counts))
-    own, groups = loss_cells(coupled_space)
-    for cell in (*own, *groups):
+    for cell in (cell for kept in KEPT for cell in loss_cells(coupled_space, kept)[0]):
         at = cell.layer, cell.method, cell.density, cell.width
         assert scaled.weight[at] == pytest.approx(losses.weights(cell.layer, cell.scheme))
-    count = 10 + len(tensor_cells(coupled_space))
+    _, groups = loss_cells(coupled_space, KEPT[1])
+    for cell in groups:
+        at = cell.layer, cell.method, cell.density, cell.width
+        assert 1.5 + cell.layer < scaled.weight[at] / coupled_errors.weight[at]
+    cells = {cell for kept in KEPT for part in loss_cells(coupled_space, kept) for cell in part}
+    count = len(cells) + len(tensor_cells(coupled_space))
     assert told == [(done, count) for done in range(1, count + 1)]
     np.testing.assert_allclose(scaled.weight[2, 0, -1], 3.5 * coupled_errors.weight[2, 0, -1])
+
+
+def test_factors_that_disagree_are_not_relied_on(coupled_space: Space, coupled_errors: ErrorTable) -> None:
+    losses = Losses(
+        coupled_space, coupled_errors, lambda layer, scheme: 4.0 if (layer % 2 == 0) == (scheme.density > 0.5) else 1.0
+    )
+    scaled = scaled_by_losses(coupled_space, coupled_errors, losses, silent)
+    np.testing.assert_allclose(scaled.weight[2, 0, -1], 2.0 * coupled_errors.weight[2, 0, -1])
+
+
+def test_reliable_share_by_hand() -> None:
+    layers = np.array([1.0, -1.0, 3.0])
+    assert reliable_share(np.stack((layers, layers))) == 1.0
+    assert reliable_share(np.stack((layers, -layers))) == 0.0
+    assert reliable_share(np.array([[1.0, 0.0], [1.0, -2.0]])) == pytest.approx(1.0 - (1.0 / 4.0) / 1.0)
 
 
 def test_errors_still_never_fall_with_less(coupled_space: Space, coupled_errors: ErrorTable) -> None:
