@@ -35,8 +35,9 @@ from plan.restrictions import NO_RESTRICTIONS, Restrictions
 from plan.space import Space, build_space
 
 PROFILE_SEED = 0
-UNREPAIRED_IMAGES = 128
 """The profile is cached and shared by runs, so it has a seed of its own."""
+UNREPAIRED_IMAGES = 128
+"""Validation images on which single layers' losses are measured."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -157,11 +158,6 @@ class Assembly:
     profile: Profile
     sources: Sources
     options: MeasureOptions = DEFAULT_OPTIONS
-
-    @property
-    def calibration(self) -> Tensor:
-        """The calibration images, float32 (N, C, H, W)."""
-        return self.subject.tensor(self.subject.dataset.splits.calibration)
 
     @property
     def unrepaired(self) -> Tensor:

@@ -43,7 +43,7 @@ def run_command(work: Callable[[], int]) -> int:
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
-    """Pauses the search for garbage: imports make none, and looking for it makes torch's a fifth longer."""
+    """Pauses the search for garbage where there is next to none: it makes importing torch a fifth longer."""
     on = gc.isenabled()
     gc.disable()
     try:
