@@ -14,10 +14,11 @@ from agent.config import Settings
 from agent.effort import effort_of
 from agent.frontier import write_frontier
 from agent.hyperparameters import Hyperparameters
+from agent.interrupts import Interruptible
 from agent.judge import Judge
 from agent.plan_sources import Sources
 from agent.prediction import cached_table
-from agent.progress import Display, make_display
+from agent.progress import make_display
 from agent.report_energy import energy_split
 from agent.report_files import write_report
 from agent.run_folder import RunFolder, threads
@@ -48,7 +49,7 @@ class Pipeline:
         self.accelerator = accelerator
         self.folder = folder
         self.console = console
-        self.display: Display = make_display(console, quiet=settings.quiet)
+        self.display = Interruptible(make_display(console, quiet=settings.quiet))
         self.began = time.monotonic()
 
     def run(self, command: Sequence[str]) -> int:
@@ -68,6 +69,7 @@ class Pipeline:
             try:
                 document = self._search(campaign)
             except KeyboardInterrupt:
+                self.display.heed()
                 return self._interrupted()
             finally:
                 self.folder.end_phase()
