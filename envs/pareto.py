@@ -7,6 +7,7 @@ import numpy as np
 from plan.assignment import FloatArray, IntArray
 
 SAMPLE = 128
+"""Rows, about, that the others are compared with before anything is sorted."""
 
 
 def undominated(costs: FloatArray, errors: FloatArray) -> IntArray:

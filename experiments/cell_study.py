@@ -23,8 +23,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from agent.build import Assembly, ProfileStatistics, Terms, open_subject, prepare, use_threads
-from agent.plan_sources import Sources
+from agent.build import Assembly, ProfileStatistics, use_threads
 from agent.prediction import cached_table
 from agent.progress import Display, make_display
 from compress.measure import Measurer
@@ -33,7 +32,7 @@ from envs.accuracy.fidelity import fidelity
 from envs.accuracy.repaired_cells import scheme_at
 from envs.accuracy.sensitivity import build_error_table
 from experiments.cell_plot import draw_cells
-from hwmodels.loader import load as load_hardware
+from experiments.study_inputs import add_source_flags, prepared, shown_on
 from plan.assignment import FloatArray
 from plan.command import DONE, Parser, run_command
 from plan.errors import InvalidValueError
@@ -42,7 +41,6 @@ from plan.space import Space
 
 ESTIMATES = "uncorrected"
 """The proxy whose table holds second-order errors as repaired cells scale them, before measured losses do."""
-BASELINE_BITS = 8
 FEWEST_CELLS = 3
 SMALLEST_ERROR = 1e-12
 DRAWS_PER_CELL = 20
@@ -124,7 +122,7 @@ def study(
     known: Sequence[Cell],
     note: Callable[[list[Cell]], None],
 ) -> list[Cell]:
-    """Returns the cells at the places, those that are known among them.
+    """Returns the cells at the places; layers of cells that are known are not repaired again.
 
     Args:
         assembly: network, hardware and space.
@@ -150,7 +148,9 @@ def study(
             estimated=estimated,
             repaired=float("nan"),
         )
-        found.append(before.get(new.key) or replace(new, repaired=measurer.layer_error(layer, scheme)))
+        same = before.get(new.key)
+        repaired = measurer.layer_error(layer, scheme) if same is None else same.repaired
+        found.append(replace(new, repaired=repaired))
         note(found)
     return found
 
@@ -158,10 +158,7 @@ def study(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after printing the table, 2 when network, data or files cannot be used."""
     parser = Parser(prog="python -m experiments.cell_study", description="Estimated against repaired errors of layers.")
-    parser.add_argument("--net", required=True, help="as of agent.train")
-    parser.add_argument("--weights", default="auto", help="as of agent.train")
-    parser.add_argument("--data", default="digits", help="as of agent.train")
-    parser.add_argument("--hw", default="eyeriss", help="decides which cells are legal; as of agent.train")
+    add_source_flags(parser)
     parser.add_argument("--cells", type=int, default=200, help="cells to repair (default: 200)")
     parser.add_argument("--seed", type=int, default=0, help="draws the cells")
     parser.add_argument("--csv", default="cells.csv", help="read if it is there, and written line by line")
@@ -185,19 +182,12 @@ def _run(options: Namespace) -> int:
 
 def _cells(options: Namespace, display: Display) -> list[Cell]:
     """Returns the cells after all of them are written."""
-    path, accelerator = Path(options.csv), load_hardware(options.hw)
+    path = Path(options.csv)
     known = read_rows(path, Cell, "a study of cells")
-    display.phase("network, weights, data")
-    subject = open_subject(options.net, options.weights, options.data, progress=display.advance)
-    sources = Sources(options.net, options.weights, options.data, options.hw)
-
-    def shown(phase: str, done: int, total: int) -> None:
-        display.advance(done, total, phase)
-
-    assembly, measurer = prepare(subject, accelerator, Terms(sources, BASELINE_BITS), shown)
+    assembly, measurer = prepared(options, display)
     display.phase("error table")
     closed = build_error_table(assembly.space, ProfileStatistics(assembly.profile, assembly.space), None)
-    tables = closed, cached_table(assembly, measurer, ESTIMATES, shown)
+    tables = closed, cached_table(assembly, measurer, ESTIMATES, shown_on(display))
     places = drawn_cells(assembly.space, options.cells, options.seed)
     display.phase("repairs", len(places))
 

@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from agent.build import Assembly, Subject, Terms, open_subject, prepare, use_threads
+from agent.build import Assembly, use_threads
 from agent.judge import Judge
-from agent.plan_sources import Sources
 from agent.prediction import cached_table
 from agent.progress import Display, make_display
 from agent.proxies import PROXIES
@@ -39,7 +38,7 @@ from envs.accuracy.statistics import drop_points
 from envs.problem import Problem
 from experiments.fidelity_plot import draw_fidelity
 from experiments.mixed_plans import spread_plans
-from hwmodels.loader import load as load_hardware
+from experiments.study_inputs import add_source_flags, prepared, shown_on
 from networks.images import Images
 from plan.assignment import FloatArray
 from plan.atomic import replacing
@@ -56,7 +55,6 @@ FITTED_PLANS = 64
 BAND_POINTS = 3.0
 FITS = 20
 FOLDS = 5
-BASELINE_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -212,10 +210,7 @@ def noise_ceiling(dense: NDArray[np.bool_], entries: Sequence[Measurement]) -> f
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after printing the table, 2 when network, data or folder cannot be used."""
     parser = Parser(prog="python -m experiments.fidelity", description="How well proxies rank plans.")
-    parser.add_argument("--net", required=True, help="as of agent.train")
-    parser.add_argument("--weights", default="auto", help="as of agent.train")
-    parser.add_argument("--data", default="digits", help="as of agent.train")
-    parser.add_argument("--hw", default="eyeriss", help="decides which plans are legal; as of agent.train")
+    add_source_flags(parser)
     parser.add_argument("--plans", type=int, default=100, help="plans to measure (default: 100)")
     parser.add_argument("--images", type=int, default=0, help="images (default: all outside the calibration set)")
     parser.add_argument("--seed", type=int, default=0, help="draws the plans")
@@ -232,28 +227,18 @@ def _run(options: Namespace) -> int:
             raise UnknownNameError(f"proxy '{name}' is unknown{hint} (known: {', '.join(PROXIES)})")
     if options.plans < 3 or options.images < 0:
         raise InvalidValueError(f"--plans {options.plans} --images {options.images} (allowed: 3 and 0 or more)")
-    accelerator = load_hardware(options.hw)
     use_threads(torch.get_num_threads())
     with make_display(Console(stderr=True), quiet=options.quiet) as display:
-        display.phase("network, weights, data")
-        subject = open_subject(options.net, options.weights, options.data, progress=display.advance)
-
-        def shown(phase: str, done: int, total: int) -> None:
-            display.advance(done, total, phase)
-
-        sources = Sources(options.net, options.weights, options.data, options.hw)
-        assembly, measurer = prepare(subject, accelerator, Terms(sources, BASELINE_BITS), shown)
-        rows = _study(subject, assembly, measurer, options, display)
+        assembly, measurer = prepared(options, display)
+        rows = _study(assembly, measurer, options, display)
     _show(rows)
     return DONE
 
 
-def _study(subject: Subject, assembly: Assembly, measurer: Measurer, options: Namespace, display: Display) -> list[Row]:
+def _study(assembly: Assembly, measurer: Measurer, options: Namespace, display: Display) -> list[Row]:
     """Returns the rows of all networks in the folder after this one's are written."""
     folder, name = Path(options.out), assembly.network.name
-
-    def shown(phase: str, done: int, total: int) -> None:
-        display.advance(done, total, phase)
+    subject, shown = assembly.subject, shown_on(display)
 
     display.phase("error table")
     default = next(iter(PROXIES))
