@@ -34,6 +34,21 @@ class ProblemBlock:
     factors: Factors
     target: Tensor
 
+    def inverse_of(self, columns: Tensor) -> Tensor:
+        """Returns the inverse of the moments of dense columns (n,), (n, n), where there is one convolution group.
+
+        Columns that take no part are next to free to remove, and to bring back.
+        """
+        place = torch.full((int(max(columns.max(), self.columns.max())) + 1,), -1)
+        place[self.columns] = torch.arange(len(self.columns))
+        own = place[columns]
+        absent = own < 0
+        inverse = self.factors.inverse[0][own[:, None], own]
+        inverse[absent] = 0.0
+        inverse[:, absent] = 0.0
+        inverse.diagonal()[absent] = inverse.diagonal().max() / DEAD
+        return inverse
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -17,6 +17,9 @@ EQUALISATION, UPDATE, SEQUENTIAL, ROUNDING, STATISTICS = STEPS = (
     "rounding optimisation",
     "statistics re-estimation",
 )
+IN_EVERY_PLAN = ("rounds", "passes")
+ABSENT = {"scales": 0, "exchanges": 0, "starts": 1}
+"""Parameters of the update that older plans do not record, and what stands for their not having been there."""
 SEQUENTIAL_IMAGES, ROUNDING_STEPS = 256, 1000
 REPAIRS: dict[str, MeasureOptions] = {
     "standard": DEFAULT_OPTIONS,
@@ -47,7 +50,7 @@ def recorded(options: MeasureOptions, *, equalised: bool = False) -> list[tuple[
 
 
 def _of_update(repair: RepairOptions) -> dict[str, int]:
-    return {"rounds": repair.rounds, "passes": repair.passes, "scales": repair.scales}
+    return {name: getattr(repair, name) for name in (*IN_EVERY_PLAN, *ABSENT)}
 
 
 def equalises(repairs: Sequence[Mapping[str, Any]]) -> bool:
@@ -58,7 +61,7 @@ def equalises(repairs: Sequence[Mapping[str, Any]]) -> bool:
 def options_of(repairs: Sequence[Mapping[str, Any]]) -> MeasureOptions:
     """Returns the options whose repairs a plan records, the inverse of `recorded`; `equalises` tells of the network.
 
-    Older plans record neither "scales" nor "spread": what these stand for did not run.
+    Older plans do not record the parameters in `ABSENT`, nor "spread": what these stand for did not run.
 
     Raises:
         InvalidValueError: a repair that is not known, or parameters that are no whole numbers from 0.
@@ -68,13 +71,9 @@ def options_of(repairs: Sequence[Mapping[str, Any]]) -> MeasureOptions:
     if unknown:
         raise InvalidValueError(f"repairs names '{unknown[0]}' (allowed: {', '.join(STEPS)})")
     update, default = found.get(UPDATE), RepairOptions()
-    repair = replace(
-        default,
-        update=update is not None,
-        rounds=(update or {}).get("rounds", default.rounds),
-        passes=(update or {}).get("passes", default.passes),
-        scales=default.scales if update is None else update.get("scales", 0),
-    )
+    recorded_update = {} if update is None else {**ABSENT, **update}
+    numbers = {name: recorded_update.get(name, getattr(default, name)) for name in (*IN_EVERY_PLAN, *ABSENT)}
+    repair = replace(default, update=update is not None, **numbers)
     return replace(
         DEFAULT_OPTIONS,
         repair=repair,

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from compress.problem import ProblemBlock
-from compress.solver import Grid, descend, round_in_order
+from compress.solver import Grid, descend, quadratic_error, round_in_order
+
+STARTS = (1.0, 1.12, 0.9, 0.8)
+"""Factors on the scales of least plain rounding error, from which scales are refitted: weights that take on the errors
+of others reach further out. On ResNet-20 at 3/5 bits the divergence from the dense network is 0.0417 with the first,
+0.0392 with two, 0.0395 with all four."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +28,44 @@ class Piece:
 
 @dataclass(frozen=True)
 class Effort:
-    """passes: of coordinate descent; scales: times that scales are refitted to the levels, a pass after each."""
+    """How much is done to find levels.
+
+    passes: of coordinate descent; scales: times that scales are refitted to the levels, a pass after each; starts: how
+    many of `STARTS` are tried, the best end taken for every output
+    """
 
     passes: int
     scales: int
+    starts: int = 1
 
 
 def round_pieces(pieces: Sequence[Piece], grid: Grid, effort: Effort) -> tuple[Grid, list[Tensor]]:
     """Returns the grid that was settled on and the whole-numbered multiples of its scales, (G, d, K / G) per piece."""
+    best, least = _rounded(pieces, grid, effort), None
+    for factor in STARTS[1 : effort.starts] if pieces else ():
+        other = _rounded(pieces, replace(grid, scale=grid.scale * factor), effort)
+        least = _errors(pieces, *best) if least is None else least
+        errors = _errors(pieces, *other)
+        better = errors < least
+        least = torch.where(better, errors, least)
+        scale = torch.where(better, other[0].scale, best[0].scale)
+        levels = [torch.where(better[:, None], new, old) for new, old in zip(other[1], best[1], strict=True)]
+        best = replace(grid, scale=scale), levels
+    return best
+
+
+def _errors(pieces: Sequence[Piece], grid: Grid, levels: Sequence[Tensor]) -> Tensor:
+    """Returns what the rounded weights of every output lose, (G, K / G)."""
+    pairs = zip(pieces, levels, strict=True)
+    lost = [
+        quadratic_error(found * grid.scale[:, None, :] - piece.block.target, piece.block.factors.moment)
+        for piece, found in pairs
+    ]
+    return torch.stack(lost).sum(0)
+
+
+def _rounded(pieces: Sequence[Piece], grid: Grid, effort: Effort) -> tuple[Grid, list[Tensor]]:
+    """Returns the grid and the multiples that one start leads to."""
     rounded = [round_in_order(piece.weight, piece.free, piece.block.factors.upper, grid) for piece in pieces]
     for _ in range(effort.passes):
         rounded = _descended(pieces, rounded, grid)

@@ -107,6 +107,19 @@ def test_element_mask_on_a_diagonal_metric_is_optimal(traced: TracedNetwork, pro
     assert np.allclose(found.weight[found.mask], stats.weight[found.mask], atol=1e-3)
 
 
+@pytest.mark.parametrize("whole_input", [True, False], ids=["all inputs", "inputs removed"])
+def test_exchanged_masks_lose_less(traced: TracedNetwork, profiled: Profile, whole_input: bool) -> None:
+    with_them, without = (repair_of(traced, profiled, "inner", replace(FULL, exchanges=count)) for count in (8, 0))
+    kept = whole(with_them)
+    if not whole_input:
+        kept.inputs[4:8] = False
+    request = Request(kept, Method(NofM(2, 4), "second-order"), 0.5, 16)
+    found, before = with_them.repair(request), without.repair(request)
+    assert np.array_equal(found.mask.sum(1), before.mask.sum(1))
+    assert not found.mask.reshape(len(found.mask), len(kept.inputs), -1)[:, ~kept.inputs].any()
+    assert with_them.error(found, kept.outputs) < without.error(before, kept.outputs)
+
+
 def test_removed_inputs_are_made_up_for(traced: TracedNetwork, profiled: Profile) -> None:
     repair = repair_of(traced, profiled, "inner", FULL)
     kept = whole(repair)

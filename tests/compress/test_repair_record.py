@@ -16,12 +16,20 @@ from plan.errors import InvalidValueError
     [
         *REPAIRS.values(),
         MeasureOptions(repair=RepairOptions(update=False), recalibrate=False),
-        replace(DEFAULT_OPTIONS, repair=RepairOptions(rounds=3, passes=2), calibration_images=100),
+        replace(
+            DEFAULT_OPTIONS, repair=RepairOptions(rounds=3, passes=2, exchanges=1, starts=2), calibration_images=100
+        ),
     ],
 )
 def test_what_is_recorded_is_read_back(options: MeasureOptions) -> None:
     entries = [{"name": name, "parameters": parameters} for name, parameters in recorded(options)]
     assert options_of(entries) == options
+
+
+def test_a_plan_without_later_parameters_ran_without_them() -> None:
+    entry = {"name": "second-order weight update", "parameters": {"rounds": 10, "passes": 1}}
+    found = options_of([entry]).repair
+    assert (found.rounds, found.passes, found.scales, found.exchanges, found.starts) == (10, 1, 0, 0, 1)
 
 
 def test_the_flag_names_every_choice() -> None:

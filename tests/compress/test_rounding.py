@@ -53,3 +53,12 @@ def test_levels_are_whole_numbers_on_the_grid_and_under_the_mask() -> None:
     assert levels.max() <= 7
     assert torch.count_nonzero(levels * (1 - part.free)) == 0
     assert (grid.scale > 0).all()
+
+
+def test_more_starts_never_lose_more_for_any_output() -> None:
+    pieces = [piece(7, groups=2), piece(57, groups=2)]
+    grid = Grid(torch.full((2, 5), 0.6), -4, 3)
+    losses = [loss(pieces, *round_pieces(pieces, grid, Effort(1, 2, starts))) for starts in range(1, 5)]
+    for before, after in itertools.pairwise(losses):
+        assert (after <= before * (1 + 1e-5)).all()
+    assert losses[3].sum() < 0.99 * losses[0].sum()

@@ -1,0 +1,143 @@
+"""Kept weights exchanged for removed ones of the same group where the refitted error of their output falls.
+
+A mask that keeps n of every m weights is rarely the best one after it grew. For one output with the weights P
+removed and V = H^-1 of the layer, everything about the best refit follows from S = (V_PP)^-1 (Hassibi and Stork 1993,
+"Second order derivatives for network pruning", for several weights at once): it loses t_P S t_P; a kept weight is
+w_q = t_q - V_qP S t_P, and removing it too costs w_q^2 / (V_qq - V_qP S V_Pq); bringing p back gains
+(S t_P)_p^2 / S_pp. Pairs of both are exchanged, and an output whose error did not fall takes its last exchanges back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SHARE, SMALLER = 0.3, 1 / 3
+"""Share of an output's promising exchanges that is made at once, and by how much it falls where the error did not."""
+TINY = 1e-30
+
+
+def exchanged(mask: Tensor, target: Tensor, inverse: Tensor, pools: Tensor, rounds: int) -> Tensor:
+    """Returns a mask that keeps as many weights of every output in every pool, and after a refit loses no more.
+
+    Args:
+        mask: bool (K, D), True = kept, as many in every row
+        target: (K, D), the weights that refitted ones should come near to
+        inverse: (D, D), of the layer's moments
+        pools: int64 (pools, m), the columns that may be exchanged with each other, filled up with D
+        rounds: of exchanges
+    """
+    if bool(mask.all()):
+        return mask
+    best, trial = mask.clone(), mask.clone()
+    least, share = torch.full((len(mask),), torch.inf), torch.full((len(mask),), SHARE)
+    active = torch.arange(len(mask))
+    for number in range(rounds + 1):
+        found = _Refit.of(trial[active], target[active], inverse)
+        worse = found.error >= least[active]
+        better = active[~worse]
+        best[better], least[better] = trial[better], found.error[~worse]
+        share[active[worse]] *= SMALLER
+        if number == rounds:
+            break
+        trial[active] = found.with_exchanges(pools, share[active])
+        if bool(worse.any()):
+            again = active[worse]
+            before = _Refit.of(best[again], target[again], inverse)
+            trial[again] = before.with_exchanges(pools, share[again])
+        active = active[(trial[active] != best[active]).any(1)]
+        if not len(active):
+            break
+    return best
+
+
+def round_flops(mask: Tensor) -> float:
+    """Returns about how much work a round of exchanges on a mask (K, D) is."""
+    removed = float((~mask[:1]).sum())
+    return len(mask) * removed**2 * (2.0 * mask.shape[1] - removed)
+
+
+@dataclass(frozen=True)
+class _Refit:
+    """Every output refitted under its mask.
+
+    mask: bool (K, D); removed: int64 (K, p) and kept: int64 (K, s), their columns; across: (K, p, s), V_PS;
+    inner: (K, p, p), S; pull: (K, p), S t_P; error: (K,); weight, spare: (K, s), w_q and V_qq - V_qP S V_Pq
+    """
+
+    mask: Tensor
+    removed: Tensor
+    kept: Tensor
+    across: Tensor
+    inner: Tensor
+    pull: Tensor
+    error: Tensor
+    weight: Tensor
+    spare: Tensor
+
+    @classmethod
+    def of(cls, mask: Tensor, target: Tensor, inverse: Tensor) -> _Refit:
+        """Returns the refit to targets (K, D), in the metric with this inverse (D, D), under a mask (K, D)."""
+        removed, kept = _columns(~mask), _columns(mask)
+        across = inverse[removed[:, :, None], kept[:, None]]
+        inner = torch.cholesky_inverse(torch.linalg.cholesky(inverse[removed[:, :, None], removed[:, None]]))
+        wanted = target.gather(1, removed)
+        pull = (inner @ wanted[..., None])[..., 0]
+        weight = target.gather(1, kept) - (across.transpose(1, 2) @ pull[..., None])[..., 0]
+        spare = inverse.diagonal()[kept] - ((inner @ across) * across).sum(1)
+        error = (wanted * pull).sum(1)
+        return cls(mask, removed, kept, across, inner, pull, error, weight, spare.clamp_min_(TINY))
+
+    def with_exchanges(self, pools: Tensor, share: Tensor) -> Tensor:
+        """Returns the mask (K, D) after the most promising exchanges, a share (K,) of them in every output."""
+        cost = self._laid_out(self.kept, self.weight.square() / self.spare, torch.inf)
+        gain = self._laid_out(self.removed, self.pull.square() / self._own, -torch.inf)
+        least, leaving = cost[:, pools].min(2)
+        most, coming = gain[:, pools].max(2)
+        number = torch.arange(len(pools))
+        out, back = pools[number, leaving], pools[number, coming]
+        change = self._change(self._place(self.kept, out), self._place(self.removed, back))
+        change = torch.where(torch.isfinite(least) & torch.isfinite(most), change, torch.inf)
+        promising = change < 0
+        wanted = (promising.sum(1) * share).ceil()
+        made = promising & (change.argsort(1).argsort(1) < wanted[:, None])
+        mask, row = self.mask.clone(), torch.arange(len(self.mask))[:, None].expand_as(made)
+        mask[row[made], out[made]] = False
+        mask[row[made], back[made]] = True
+        return mask
+
+    @property
+    def _own(self) -> Tensor:
+        return self.inner.diagonal(dim1=1, dim2=2)
+
+    def _laid_out(self, columns: Tensor, values: Tensor, elsewhere: float) -> Tensor:
+        """Returns values (K, n) at their columns (K, n), one value everywhere else, (K, D + 1)."""
+        laid = torch.full((len(values), self.mask.shape[1] + 1), elsewhere)
+        return laid.scatter_(1, columns, values)
+
+    def _place(self, columns: Tensor, wanted: Tensor) -> Tensor:
+        """Returns where wanted columns (K, n) stand in a row of columns, 0 where they do not."""
+        place = torch.zeros(len(columns), self.mask.shape[1] + 1, dtype=torch.int64)
+        place.scatter_(1, columns, torch.arange(columns.shape[1]).expand_as(columns))
+        return place.gather(1, wanted)
+
+    def _change(self, out: Tensor, back: Tensor) -> Tensor:
+        """Returns by how much errors change (K, n) when one weight leaves and one comes back, each pair by itself.
+
+        Args:
+            out: places in `kept`, (K, n)
+            back: places in `removed`, (K, n)
+        """
+        row = torch.arange(len(out))[:, None]
+        reach = (self.across[row, :, out] * self.inner[row, :, back]).sum(2)
+        own, pull = self._own.gather(1, back), self.pull.gather(1, back)
+        weight = self.weight.gather(1, out) + reach * pull / own
+        spare = self.spare.gather(1, out) + reach.square() / own
+        return weight.square() / spare - pull.square() / own
+
+
+def _columns(chosen: Tensor) -> Tensor:
+    """Returns the chosen columns of every row of a bool (K, D), as many in each, int64 (K, n)."""
+    return chosen.nonzero()[:, 1].reshape(len(chosen), -1)
