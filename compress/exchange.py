@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 SHARE, SMALLER = 0.3, 1 / 3
-"""Share of an output's promising exchanges that is made at once, and by how much it falls where the error did not."""
+"""Share of an output's promising exchanges that is made at once, and by how much it falls where the error did not fall:
+exchanges that are each for the good may together do harm."""
 TINY = 1e-30
 
 
@@ -33,24 +34,59 @@ def exchanged(mask: Tensor, target: Tensor, inverse: Tensor, pools: Tensor, roun
         return mask
     best, trial = mask.clone(), mask.clone()
     least, share = torch.full((len(mask),), torch.inf), torch.full((len(mask),), SHARE)
+    offers = _Offers.none(len(mask), len(pools))
     active = torch.arange(len(mask))
     for number in range(rounds + 1):
         found = _Refit.of(trial[active], target[active], inverse)
-        worse = found.error >= least[active]
-        better = active[~worse]
-        best[better], least[better] = trial[better], found.error[~worse]
-        share[active[worse]] *= SMALLER
+        fell = found.error < least[active]
+        better, worse = active[fell], active[~fell]
+        best[better], least[better] = trial[better], found.error[fell]
         if number == rounds:
             break
-        trial[active] = found.with_exchanges(pools, share[active])
-        if bool(worse.any()):
-            again = active[worse]
-            before = _Refit.of(best[again], target[again], inverse)
-            trial[again] = before.with_exchanges(pools, share[again])
+        share[worse] *= SMALLER
+        offers.put(active, found.offers(pools, share[active]), fell)
+        trial[active] = offers.accepted(active, best[active])
         active = active[(trial[active] != best[active]).any(1)]
         if not len(active):
             break
     return best
+
+
+@dataclass(frozen=True)
+class _Offers:
+    """Exchanges offered to every output, one in each pool.
+
+    out, back: int64 (K, pools), the columns that leave and come back; rank: (K, pools), 0 for the best; wanted: (K,),
+    how many are made at once
+    """
+
+    out: Tensor
+    back: Tensor
+    rank: Tensor
+    wanted: Tensor
+
+    @classmethod
+    def none(cls, rows: int, pools: int) -> _Offers:
+        """Returns no offers yet."""
+        return cls(
+            *(torch.zeros(rows, pools, dtype=torch.int64) for _ in range(3)), torch.zeros(rows, dtype=torch.int64)
+        )
+
+    def put(self, rows: Tensor, new: _Offers, fresh: Tensor) -> None:
+        """Replaces the offers of some rows where they are fresh, bool (n,); of the others fewer are made at once."""
+        own = rows[fresh]
+        self.out[own], self.back[own], self.rank[own] = new.out[fresh], new.back[fresh], new.rank[fresh]
+        self.wanted[own] = new.wanted[fresh]
+        self.wanted[rows[~fresh]] = (self.wanted[rows[~fresh]] * SMALLER).long()
+
+    def accepted(self, rows: Tensor, mask: Tensor) -> Tensor:
+        """Returns the mask (n, D) of some rows after the best of their offers."""
+        made = self.rank[rows] < self.wanted[rows][:, None]
+        row = torch.arange(len(rows))[:, None].expand_as(made)
+        mask = mask.clone()
+        mask[row[made], self.out[rows][made]] = False
+        mask[row[made], self.back[rows][made]] = True
+        return mask
 
 
 def round_flops(mask: Tensor) -> float:
@@ -90,8 +126,8 @@ class _Refit:
         error = (wanted * pull).sum(1)
         return cls(mask, removed, kept, across, inner, pull, error, weight, spare.clamp_min_(TINY))
 
-    def with_exchanges(self, pools: Tensor, share: Tensor) -> Tensor:
-        """Returns the mask (K, D) after the most promising exchanges, a share (K,) of them in every output."""
+    def offers(self, pools: Tensor, share: Tensor) -> _Offers:
+        """Returns the most promising exchange of every pool; a share (K,) of those that promise anything is wanted."""
         cost = self._laid_out(self.kept, self.weight.square() / self.spare, torch.inf)
         gain = self._laid_out(self.removed, self.pull.square() / self._own, -torch.inf)
         least, leaving = cost[:, pools].min(2)
@@ -100,13 +136,8 @@ class _Refit:
         out, back = pools[number, leaving], pools[number, coming]
         change = self._change(self._place(self.kept, out), self._place(self.removed, back))
         change = torch.where(torch.isfinite(least) & torch.isfinite(most), change, torch.inf)
-        promising = change < 0
-        wanted = (promising.sum(1) * share).ceil()
-        made = promising & (change.argsort(1).argsort(1) < wanted[:, None])
-        mask, row = self.mask.clone(), torch.arange(len(self.mask))[:, None].expand_as(made)
-        mask[row[made], out[made]] = False
-        mask[row[made], back[made]] = True
-        return mask
+        wanted = ((change < 0).sum(1) * share).ceil().long()
+        return _Offers(out, back, change.argsort(1).argsort(1), wanted)
 
     @property
     def _own(self) -> Tensor:
