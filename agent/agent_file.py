@@ -15,13 +15,10 @@ from typing import Any
 
 import numpy as np
 import safetensors
-import torch
 from numpy.typing import NDArray
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import nn
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
 
-from agent.learners import Learners
 from networks.archive import UNREADABLE
 from plan.atomic import write_atomically
 from plan.errors import FileFormatError, MissingFileError
@@ -40,7 +37,7 @@ class AgentFile:
     """The content of an agent file: plain JSON values, tensors and arrays by name."""
 
     header: dict[str, Any]
-    tensors: dict[str, torch.Tensor]
+    tensors: dict[str, NDArray[Any]]
     arrays: dict[str, NDArray[Any]]
 
 
@@ -108,77 +105,3 @@ def _checked(header: object, path: Path) -> dict[str, Any]:
     if schema != SCHEMA or version not in (VERSION, WITHOUT_REPLAY):
         raise FileFormatError(str(path), [f"schema {schema} version {version} (known: {SCHEMA} version {VERSION})"])
     return header
-
-
-def tensors_of(learners: Learners) -> dict[str, torch.Tensor]:
-    """Returns copies of all network parameters and optimiser states by name."""
-    tensors: dict[str, torch.Tensor] = {}
-    for name, network in _networks(learners).items():
-        tensors |= {f"{name}/{key}": value.clone() for key, value in network.state_dict().items()}
-    for name, optimizer in _optimizers(learners).items():
-        for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"{name}/{index}/{key}": value.clone() for key, value in state.items()}
-    return tensors
-
-
-def restore_tensors(learners: Learners, tensors: dict[str, torch.Tensor]) -> None:
-    """Puts back what `tensors_of` returned.
-
-    Raises:
-        RuntimeError: names or shapes that do not fit the networks.
-    """
-    restore_networks(learners, tensors)
-    for name, optimizer in _optimizers(learners).items():
-        states: dict[int, dict[str, torch.Tensor]] = {}
-        for key, value in _under(tensors, f"{name}/").items():
-            index, _, field = key.partition("/")
-            states.setdefault(int(index), {})[field] = value
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
-
-
-def restore_networks(learners: Learners, tensors: dict[str, torch.Tensor]) -> None:
-    """Puts back the parameters of the networks alone, for learners that only act.
-
-    Raises:
-        RuntimeError: names or shapes that do not fit the networks.
-    """
-    for name, network in _networks(learners).items():
-        network.load_state_dict(_under(tensors, f"{name}/"))
-
-
-def replay_of(learners: Learners) -> dict[str, NDArray[Any]]:
-    """Returns the replayed transitions stored so far, and where the next goes."""
-    buffer = learners.ddpg.replay_buffer
-    if buffer is None:
-        return {}
-    used = buffer.buffer_size if buffer.full else min(buffer.pos + 1, buffer.buffer_size)
-    arrays = {f"{OF_REPLAY}{name}": getattr(buffer, name)[:used] for name in REPLAYED}
-    return {**arrays, f"{OF_REPLAY}position": np.array([buffer.pos, buffer.full], dtype=np.int64)}
-
-
-def restore_replay(learners: Learners, arrays: dict[str, NDArray[Any]]) -> None:
-    """Puts back what `replay_of` returned, unless the buffer has another shape (another number of envs)."""
-    buffer = learners.ddpg.replay_buffer
-    if buffer is None or arrays[f"{OF_REPLAY}rewards"].shape[1:] != buffer.rewards.shape[1:]:
-        return
-    for name in REPLAYED:
-        stored = arrays[f"{OF_REPLAY}{name}"]
-        getattr(buffer, name)[: len(stored)] = stored
-    position, full = arrays[f"{OF_REPLAY}position"]
-    buffer.pos, buffer.full = int(position), bool(full)
-
-
-def _networks(learners: Learners) -> dict[str, nn.Module]:
-    return {"ppo": learners.ppo.policy, "ddpg": learners.ddpg.policy}
-
-
-def _optimizers(learners: Learners) -> dict[str, torch.optim.Optimizer]:
-    return {
-        "ppo.optimizer": learners.ppo.policy.optimizer,
-        "ddpg.actor.optimizer": learners.ddpg.actor.optimizer,
-        "ddpg.critic.optimizer": learners.ddpg.critic.optimizer,
-    }
-
-
-def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -18,8 +18,8 @@ from agent.exploration import additive_plans
 from agent.hints import HintLayout
 from agent.interface import Interface
 from agent.landing import Landed, Lander
+from agent.layer_errors import layer_errors
 from agent.limits import COSTS, Bounds
-from agent.measured_phase import layer_errors
 from agent.opened_run import AGENTS, OpenedRun
 from agent.searchers.frontier import predicted_frontier
 from agent.steps import Stepper
@@ -126,13 +126,11 @@ def _candidates(run: OpenedRun, limits: Budget) -> Choices:
     actor, observer = load_actor(files[0]), build_observer(run.problem, mixes)
     actor.interface.check_same_shapes(Interface(HintLayout.of(observer), 1, run.problem.space.n_layers))
     rates = rate_grid(RATES)
-    plans = decide(actor.learners, observer, rates)
+    plans = decide(actor.decider, observer, rates)
     known = np.array([entry.choice for entry in run.measured], dtype=np.int16)
     free = predicted_frontier(run.problem, np.concatenate((plans, actor.elite, known)))
     limits_shown = shown(bounds, len(mixes) * RATES)
-    told = play(
-        actor.learners, observer, np.tile(rates, len(mixes)), mixes=np.repeat(mixes, RATES), limits=limits_shown
-    )
+    told = play(actor.decider, observer, np.tile(rates, len(mixes)), mixes=np.repeat(mixes, RATES), limits=limits_shown)
     return np.concatenate((free, told.choices))
 
 

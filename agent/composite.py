@@ -20,21 +20,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import MaybeCallback
 
-from agent.agent_file import (
-    AgentFile,
-    read_agent_file,
-    replay_of,
-    restore_networks,
-    restore_replay,
-    restore_tensors,
-    tensors_of,
-    write_agent_file,
-)
+from agent.agent_file import AgentFile, read_agent_file, write_agent_file
 from agent.conditioned_ddpg import ConditionedDDPG
 from agent.decide import decide, decide_within, play
 from agent.elite import Elite
 from agent.hyperparameters import Hyperparameters
 from agent.interface import Interface
+from agent.learner_state import replay_of, restore_networks, restore_replay, restore_tensors, tensors_of
 from agent.learners import make_learners
 from agent.limits import Bounds
 from agent.measured_phase import adapt

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Protocol
 
-from agent.learners import Learners
+import numpy as np
+from numpy.typing import NDArray
+
 from agent.limits import Bounds
 from envs.episodes import Episodes, Outcome
 from envs.observation import Observer
@@ -16,30 +18,49 @@ PASSES, RATES_PER_PASS = 3, 33
 SMALLEST_LIMIT = 1e-12
 
 
+class Decided(Protocol):
+    """Methods int64 (B,), legal, and values float32 (B, 3) in [0, 1]."""
+
+    @property
+    def methods(self) -> NDArray[np.int64]:
+        """The methods."""
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """The values."""
+
+
+class Decider(Protocol):
+    """An agent's two learners, or what is left of them where nothing is trained."""
+
+    def decide(self, observations: NDArray[np.float32], masks: NDArray[np.bool_], *, deterministic: bool) -> Decided:
+        """Returns a legal method and values for observations (B, F) and masks (B, M)."""
+
+
 def rate_grid(count: int) -> FloatArray:
     """Returns exchange rates from the lowest to the highest that agents are trained on, equal steps in logarithms."""
     return np.geomspace(LOWEST_RATE, HIGHEST_RATE, count)
 
 
 def decide(
-    learners: Learners, observer: Observer, rates: FloatArray, *, draws: int = 0, bounds: Bounds | None = None
+    decider: Decider, observer: Observer, rates: FloatArray, *, draws: int = 0, bounds: Bounds | None = None
 ) -> Choices:
     """Returns for every exchange rate (B,) the best plan of a greedy episode and of some drawn ones, (B, L, 4).
 
     With bounds, the agent is shown them as the limits of every episode.
     """
     limits = None if bounds is None else shown(bounds, len(rates))
-    best = play(learners, observer, rates, limits=limits)
+    best = play(decider, observer, rates, limits=limits)
     choices, value = best.choices, worth(observer, best)
     for _ in range(draws):
-        drawn = play(learners, observer, rates, deterministic=False, limits=limits)
+        drawn = play(decider, observer, rates, deterministic=False, limits=limits)
         other = worth(observer, drawn)
         choices = np.where((other < value)[:, None, None], drawn.choices, choices)
         value = np.minimum(value, other)
     return choices
 
 
-def decide_within(learners: Learners, observer: Observer, bounds: Bounds) -> Choices:
+def decide_within(decider: Decider, observer: Observer, bounds: Bounds) -> Choices:
     """Returns the cheapest greedy plan within bounds, int16 (L, 4), or the one that breaks them least.
 
     The exchange rate is found on a grid, then on a finer one about the best of its plans; at every rate the agent plays
@@ -50,7 +71,7 @@ def decide_within(learners: Learners, observer: Observer, bounds: Bounds) -> Cho
     found: list[tuple[float, float, Choices]] = []
     for _ in range(PASSES):
         rates = np.geomspace(low, high, RATES_PER_PASS)
-        outcome = play(learners, observer, np.tile(rates, 2), limits=limits)
+        outcome = play(decider, observer, np.tile(rates, 2), limits=limits)
         excess = bounds.excess(outcome.metrics)
         objective = observer.problem.objective_value(outcome.metrics)
         best = int(np.lexsort((objective, excess))[0])
@@ -76,7 +97,7 @@ def worth(observer: Observer, outcome: Outcome) -> FloatArray:
 
 
 def play(
-    learners: Learners,
+    decider: Decider,
     observer: Observer,
     rates: FloatArray,
     *,
@@ -87,7 +108,7 @@ def play(
     """Returns one finished episode for every exchange rate (B,), without exploration noise on the values.
 
     Args:
-        learners: the agent's two learners.
+        decider: the agent.
         observer: of the problem to be decided.
         rates: (B,) positive.
         deterministic: always the most likely method; otherwise methods are drawn from the global random state.
@@ -97,7 +118,7 @@ def play(
     episodes = Episodes(observer, len(rates))
     observations = episodes.begin(rates, mixes, limits)
     for _ in range(observer.problem.space.n_layers):
-        decision = learners.decide(observations, episodes.state.mask, deterministic=deterministic)
+        decision = decider.decide(observations, episodes.state.mask, deterministic=deterministic)
         observations, _ = episodes.step(decision.methods, decision.values)
     outcome: Outcome | None = episodes.outcome
     if outcome is None:

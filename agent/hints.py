@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from envs.observation import Observer
+
+if TYPE_CHECKING:
+    import torch
+
+
+EDGE = 0.98
+"""Hinted values are kept this far inside (-1, 1), so that the squashed output can still move away from them."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class HintLayout:
             conditioned: (B, F + M), observations with the chosen method's one-hot code behind them.
         """
         table = conditioned[:, self.values : self.values + 3 * self.methods].reshape(-1, self.methods, 3)
-        return torch.bmm(conditioned[:, None, self.features :], table).squeeze(1)
+        return (conditioned[:, None, self.features :] @ table).squeeze(1)
 
     def actions_of(self, conditioned: torch.Tensor) -> torch.Tensor:
         """Returns the hinted values as actions in [-1, 1], (B, 3)."""

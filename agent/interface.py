@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
 
 from agent.hints import HintLayout
-from agent.sb3_vec import CompressionVecEnv
 from plan.errors import MismatchError
+
+if TYPE_CHECKING:
+    from agent.sb3_vec import CompressionVecEnv
 
 
 @dataclass(frozen=True)

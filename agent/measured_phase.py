@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from agent.decide import play
 from agent.hyperparameters import Hyperparameters
+from agent.layer_errors import layer_errors
 from agent.learners import Learners
 from agent.limits import Bounds
 from agent.rollout import scaled
@@ -26,7 +27,7 @@ from envs.observation import Observer
 from envs.problem import Problem
 from plan.assignment import FloatArray
 from plan.budget import Budget
-from plan.space import ACTIVATION_BITS, DENSITY, METHOD, WEIGHT_BITS, Choices
+from plan.space import Choices
 
 GRID = 65
 NEAR = (0.6, 1.6)
@@ -147,14 +148,6 @@ def layer_corrections(observer: Observer, played: Played, drops: FloatArray) -> 
 def _error_shares(problem: Problem, choice: Choices) -> FloatArray:
     found = layer_errors(problem, choice)
     return found / max(float(found.sum()), 1e-300)
-
-
-def layer_errors(problem: Problem, choice: Choices) -> FloatArray:
-    """Returns the predicted error of every layer of a plan, nats (L,), its input tensor's included."""
-    layers = np.arange(problem.space.n_layers)
-    filled = problem.space.filled(choice[None])[0].astype(np.int64)
-    own = problem.counted.weight[layers, filled[:, METHOD], filled[:, DENSITY], filled[:, WEIGHT_BITS]]
-    return np.asarray(own + problem.counted.activation[layers, filled[problem.space.deciders.reader, ACTIVATION_BITS]])
 
 
 def _teach_ppo(learners: Learners, played: Played, corrections: FloatArray, hyper: Hyperparameters) -> None:

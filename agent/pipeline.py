@@ -22,9 +22,10 @@ from agent.progress import make_display
 from agent.report_energy import energy_split
 from agent.report_files import write_report
 from agent.run_folder import RunFolder, threads
-from agent.searchers import measuring_searcher, new_searcher, single
+from agent.searchers import single
 from agent.searchers.composite import CompositeSearcher
 from agent.searchers.protocol import Searcher
+from agent.searchers.registry import measuring_searcher, new_searcher
 from agent.summary import print_summary, result_json
 from agent.terminal import write_json
 from compress.repair_record import REPAIRS

@@ -21,11 +21,9 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.td3.policies import Actor, TD3Policy
 from torch import nn
 
-from agent.hints import HintLayout
+from agent.hints import EDGE, HintLayout
 
 MASKED_LOGIT = -1e8
-EDGE = 0.98
-"""Hinted values are kept this far inside (-1, 1), so that the squashed output can still move away from them."""
 
 
 @dataclass(frozen=True)

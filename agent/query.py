@@ -67,7 +67,7 @@ def _query(parser: Parser, arguments: Sequence[str] | None) -> int:
         allowed = f"{LOWEST_CONFIDENCE} to {HIGHEST_CONFIDENCE}"
         raise InvalidValueError(f"--confidence {confidence:g} is out of range (allowed: {allowed})")
     limits = {name: _limit(options, name) for name in LIMITS}
-    with without_collecting():  # torch, which mistakes need not wait for
+    with without_collecting():  # what mistakes need not wait for
         from agent.opened_run import open_run, read_settings_of, with_question
 
     folder = Path(options.run)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.build import Assembly
-from compress.repair_record import recorded
 from envs.accuracy.statistics import paired_bootstrap
 from hwmodels.accelerator import Accelerator, Cost
 from plan.assignment import Assignment
@@ -21,6 +19,9 @@ from plan.patterns import INDEX_BITS
 from plan.scheme import Granularity, NofM
 from plan.space import Choices, Space
 from plan.storage import applicable, index_bits
+
+if TYPE_CHECKING:
+    from agent.build import Assembly
 
 QUANTISER = {
     "weights": "symmetric, one scale per output, least-squares range",
@@ -247,6 +248,8 @@ def _format(assembly: OnHardware, granularity: Granularity, assignment: Assignme
 def _repairs_json(assembly: Assembly) -> list[Document]:
     """Returns what every measured plan goes through, in order."""
     calibration = assembly.profile.calibration_sha256
+    from compress.repair_record import recorded  # with torch, which reading a plan does without
+
     return [
         {"name": name, "parameters": parameters, "calibration_sha256": calibration, "seed": 0}
         for name, parameters in recorded(assembly.options, equalised=assembly.subject.equalised)

@@ -35,7 +35,7 @@ def start(settings: Settings, program: str) -> int:
     if settings.init_from is not None:
         check_agent_file(settings.init_from, settings.algo)
     if settings.measured_only:
-        from agent.searchers import measuring_searcher
+        from agent.searchers.registry import measuring_searcher
 
         measuring_searcher(settings.method)
     console = console_for(as_json=settings.json)

@@ -68,9 +68,8 @@ class _Offers:
     @classmethod
     def none(cls, rows: int, pools: int) -> _Offers:
         """Returns no offers yet."""
-        return cls(
-            *(torch.zeros(rows, pools, dtype=torch.int64) for _ in range(3)), torch.zeros(rows, dtype=torch.int64)
-        )
+        nothing = torch.zeros(rows, pools, dtype=torch.int64)
+        return cls(nothing, nothing.clone(), nothing.clone(), torch.zeros(rows, dtype=torch.int64))
 
     def put(self, rows: Tensor, new: _Offers, fresh: Tensor) -> None:
         """Replaces the offers of some rows where they are fresh, bool (n,); of the others fewer are made at once."""

@@ -19,7 +19,7 @@ from agent.prediction import cached_table
 from agent.preflight import check_hardware, check_sources
 from agent.progress import Display
 from agent.run_folder import RunFolder, threads
-from agent.searchers import measuring_searcher
+from agent.searchers.registry import measuring_searcher
 from compress.measure import Measurer
 from envs.accuracy.archive import Measurement
 from envs.accuracy.error_table import ErrorTable

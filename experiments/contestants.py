@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.hyperparameters import Hyperparameters
-from agent.searchers import SEARCHERS, measuring_searchers, new_searcher
 from agent.searchers.composite import CompositeSearcher
 from agent.searchers.protocol import Searcher
+from agent.searchers.registry import SEARCHERS, measuring_searchers, new_searcher
 from agent.searchers.single import ALGORITHMS, SingleSearcher, ppo_alone
 from plan.registry import Registry
 

@@ -50,4 +50,4 @@ def decided(actor: Actor, features: Features) -> Choices:
     """
     space = features.problem.space
     actor.interface.check_same_shapes(Interface(HintLayout.of(features), 1, space.n_layers))
-    return decide(actor.learners, features, rate_grid(RATES))
+    return decide(actor.decider, features, rate_grid(RATES))

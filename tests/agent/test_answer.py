@@ -9,14 +9,17 @@ from agent.actor import load_actor
 from agent.answer import answer, cautious_drop
 from agent.composite import CompositeAgent
 from agent.config import Settings
+from agent.decide import rate_grid
 from agent.hyperparameters import Hyperparameters
-from agent.measured_phase import layer_errors
+from agent.layer_errors import layer_errors
 from agent.opened_run import OpenedRun, with_question
 from agent.problem_file import load_problem, network_of, save_problem
 from agent.refine import fitted
 from agent.sb3_vec import CompressionVecEnv
 from envs.accuracy.archive import Archive
 from envs.accuracy.calibration import Calibration
+from envs.episodes import Episodes
+from envs.observation import build_observer
 from envs.problem import Problem
 from hwmodels.loader import load as load_hardware
 from plan.errors import FileFormatError, MismatchError, MissingFileError
@@ -120,10 +123,23 @@ def test_layer_errors_sum_to_the_plans(chain: Problem) -> None:
 def test_an_actor_decides_as_the_agent_does(chain: Problem, folder: Path) -> None:
     agent, actor = CompositeAgent.load(folder / "agent.zip"), load_actor(folder / "agent.zip")
     assert actor.elite.tobytes() == agent.elite.choices.tobytes()
-    for name, value in agent.learners.ppo.policy.state_dict().items():
-        assert (actor.learners.ppo.policy.state_dict()[name] == value).all()
-    for name, value in agent.learners.ddpg.policy.state_dict().items():
-        assert (actor.learners.ddpg.policy.state_dict()[name] == value).all()
+    observer = build_observer(chain)
+    episodes = Episodes(observer, 16)
+    observations = episodes.begin(rate_grid(16))
+    for _ in range(chain.space.n_layers):
+        mask = episodes.state.mask
+        expected = agent.learners.decide(observations, mask, deterministic=True)
+        found = actor.decider.decide(observations, mask, deterministic=True)
+        assert np.array_equal(found.methods, expected.methods)
+        assert np.allclose(found.values, expected.values, atol=1e-6)
+        observations, _ = episodes.step(found.methods, found.values)
+
+
+def test_an_actor_draws_nothing(folder: Path, chain: Problem) -> None:
+    actor, features = load_actor(folder / "agent.zip"), build_observer(chain).size
+    masks = np.ones((1, actor.interface.layout.methods), bool)
+    with pytest.raises(ValueError, match="draws no methods"):
+        actor.decider.decide(np.zeros((1, features), np.float32), masks, deterministic=False)
 
 
 def test_a_problem_comes_back_from_its_files(chain: Problem, tmp_path: Path) -> None:

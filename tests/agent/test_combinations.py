@@ -7,8 +7,8 @@ import pytest
 
 from agent.landing import Lander
 from agent.limits import Bounds
-from agent.searchers import new_searcher
 from agent.searchers.protocol import Silent, Stop
+from agent.searchers.registry import new_searcher
 from agent.steps import Stepper
 from envs.problem import Problem
 from plan.budget import Budget

@@ -2,7 +2,7 @@
 
 from agent.config import METHODS, Settings
 from agent.effort import FEWEST_EVALUATIONS, MOST_EVALUATIONS, effort_of, predicted_seconds
-from agent.searchers import SEARCHERS
+from agent.searchers.registry import SEARCHERS
 from envs.problem import Problem
 
 IMAGES = {"calibration": 200, "validation": 5000, "test": 5000}

@@ -6,8 +6,8 @@ import pytest
 
 from agent.measuring import Measuring
 from agent.refine import fitted, refine
-from agent.searchers import new_searcher
 from agent.searchers.protocol import Silent, Stop
+from agent.searchers.registry import new_searcher
 from envs.accuracy.archive import Archive, Measurement
 from envs.accuracy.early_stop import Answers
 from envs.problem import Problem

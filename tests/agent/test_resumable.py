@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from agent.hyperparameters import Hyperparameters
-from agent.searchers import SEARCHERS, new_searcher
 from agent.searchers.composite import CompositeSearcher
 from agent.searchers.protocol import Searcher, Silent, Stop
+from agent.searchers.registry import SEARCHERS, new_searcher
 from agent.searchers.resumable import Resumable, read_state, write_state
 from agent.searchers.single import SingleSearcher
 from envs.problem import Problem

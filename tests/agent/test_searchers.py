@@ -10,7 +10,6 @@ from agent.hyperparameters import Hyperparameters
 from agent.limits import Bounds
 from agent.measuring import Measuring
 from agent.menu import build_menus, hull
-from agent.searchers import SEARCHERS, measuring_searcher, measuring_searchers, new_searcher
 from agent.searchers.amc import AmcSchool
 from agent.searchers.composite import CompositeSearcher
 from agent.searchers.extra import needs
@@ -19,6 +18,7 @@ from agent.searchers.genome import decode, encode
 from agent.searchers.haq import HaqSchool
 from agent.searchers.ilp import Program
 from agent.searchers.protocol import Silent, Stop
+from agent.searchers.registry import SEARCHERS, measuring_searcher, measuring_searchers, new_searcher
 from agent.searchers.rules import ladder
 from envs.accuracy.archive import Archive
 from envs.pareto import undominated
