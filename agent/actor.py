@@ -78,7 +78,7 @@ class ActingNetworks:
         logits = head(np.concatenate((hidden, scores), axis=1))
         likely = np.where(masks, logits, -np.inf).argmax(1) if self.masked else logits.argmax(1)
         methods = np.where(masks[np.arange(len(likely)), likely], likely, 0)
-        values: FloatArray = (self._actions(observations, methods) + 1) / 2
+        values = np.asarray((self._actions(observations, methods) + 1) / 2, dtype=np.float32)
         return Picked(methods, values)
 
     def _actions(self, observations: FloatArray, methods: NDArray[np.int64]) -> FloatArray:
