@@ -21,9 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+from torch.nn import functional
 
 from agent.build import Subject, open_subject, use_threads
 from agent.progress import Display, make_display
@@ -45,6 +47,7 @@ from plan.registry import close_names
 from plan.rows import read_rows, write_rows
 
 BOOTSTRAP_SEED = 0
+FloatArray = NDArray[np.float32]
 Key = tuple[str, str, str, int, int, str, str]
 
 
@@ -100,6 +103,7 @@ VARIANTS: dict[str, Variant] = {
 class Line:
     """One measurement: accuracies in percent, drop in points with its 95 % interval, processor seconds of repairs.
 
+    divergence: of the outputs from the dense network's, nats per image; it tells far smaller differences apart than drops
     draw: of the calibration images: 0 for the network's own, the others from all training images
     """
 
@@ -115,6 +119,7 @@ class Line:
     drop_points: float
     low: float
     high: float
+    divergence: float
     repair_seconds: float
 
     @property
@@ -145,7 +150,7 @@ class Study:
         self.labels = np.concatenate([splits.validation.labels, splits.test.labels])[:wanted]
         self._profiles: dict[tuple[ActivationQuantiser, bool], Profile] = {}
         self._measurer: tuple[str, Measurer] | None = None
-        self._dense: np.ndarray | None = None
+        self._dense: FloatArray | None = None
 
     def key(self, setting: str, variant: str) -> Key:
         """Returns the key of a line that may be measured."""
@@ -174,13 +179,14 @@ class Study:
         """Returns the measurement of one setting under one variant."""
         measurer = self.measurer(name)
         if self._dense is None:
-            self._dense = measurer.dense_correct(self.images, self.labels)
+            self._dense = measurer.dense_outputs(self.images)
         schemes = schemes_of(setting.plain() if VARIANTS[name].magnitude else setting, self.subject.traced.network)
         start = time.process_time()
         measurer.load(schemes)
         seconds = time.process_time() - start
-        right = measurer.correct(schemes, self.images, self.labels)
-        low, high = paired_bootstrap(self._dense, right, seed=BOOTSTRAP_SEED)
+        outputs = measurer.outputs(schemes, self.images)
+        dense, right = (found.argmax(1) == self.labels for found in (self._dense, outputs))
+        low, high = paired_bootstrap(dense, right, seed=BOOTSTRAP_SEED)
         network, weights, split, draw, images, *_ = self.key(setting.name, name)
         return Line(
             network=network,
@@ -190,13 +196,20 @@ class Study:
             setting=setting.name,
             variant=name,
             images=images,
-            dense_accuracy=100.0 * float(self._dense.mean()),
+            dense_accuracy=100.0 * float(dense.mean()),
             accuracy=100.0 * float(right.mean()),
-            drop_points=drop_points(self._dense, right),
+            drop_points=drop_points(dense, right),
             low=low,
             high=high,
+            divergence=divergence(self._dense, outputs),
             repair_seconds=round(seconds, 2),
         )
+
+
+def divergence(dense: FloatArray, outputs: FloatArray) -> float:
+    """Returns how far outputs (N, classes) lie from the dense ones: the mean Kullback-Leibler divergence, nats."""
+    logs = (functional.log_softmax(torch.from_numpy(found).double(), 1) for found in (outputs, dense))
+    return float(functional.kl_div(*logs, reduction="batchmean", log_target=True))
 
 
 def drawn_calibration(splits: Splits, draw: int) -> Images:
@@ -263,7 +276,8 @@ def _run(parser: Parser, arguments: Sequence[str] | None) -> int:
             for line in measured(Study(subject, options.images, display, draw), settings, variants, lines):
                 lines.append(line)
                 write_rows(path, Line, lines)
-    _show(lines, variants)
+    for title, name, digits in TABLES:
+        _show(lines, variants, title, name, digits)
     return DONE
 
 
@@ -274,27 +288,34 @@ def _checked(names: Sequence[str], known: dict[str, Setting] | dict[str, Variant
     return list(names)
 
 
-def _show(lines: Sequence[Line], variants: Sequence[str]) -> None:
-    """Prints a row per network and setting: the drop in points under each variant, the mean where there are draws."""
+TABLES = (
+    ("accuracy points lost, against the network as given", "drop_points", 2),
+    ("divergence of the outputs from the network's as given (nats)", "divergence", 4),
+)
+
+
+def _show(lines: Sequence[Line], variants: Sequence[str], title: str, name: str, digits: int) -> None:
+    """Prints a row per network and setting: one figure under each variant, its mean where there are draws."""
     found: dict[tuple[tuple[str, str, str, int, str], str], list[float]] = {}
     for line in lines:
         row = (line.network, line.weights, line.split, line.images, line.setting)
-        found.setdefault((row, line.variant), []).append(line.drop_points)
-    table = Table(title="accuracy points lost, against the network as given")
+        found.setdefault((row, line.variant), []).append(getattr(line, name))
+    table = Table(title=title)
     for heading in ("network", "images", "setting", *variants):
         table.add_column(heading)
     for row in dict.fromkeys(row for row, _ in found):
         network, _, _, images, setting = row
-        table.add_row(network, f"{images:,}", setting, *(_cell(found.get((row, name), [])) for name in variants))
+        cells = (_cell(found.get((row, variant), []), digits) for variant in variants)
+        table.add_row(network, f"{images:,}", setting, *cells)
     Console(width=None if sys.stdout.isatty() else 60 + 24 * len(variants)).print(table)
 
 
-def _cell(drops: Sequence[float]) -> str:
-    """Returns a drop, or the mean of several with its standard error and their number."""
-    if len(drops) < 2:
-        return "".join(f"{drop:.2f}" for drop in drops)
-    error = float(np.std(drops, ddof=1)) / math.sqrt(len(drops))
-    return f"{np.mean(drops):.2f} +- {error:.2f} ({len(drops)})"
+def _cell(values: Sequence[float], digits: int) -> str:
+    """Returns a figure, or the mean of several with its standard error and their number."""
+    if len(values) < 2:
+        return "".join(f"{value:.{digits}f}" for value in values)
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return f"{np.mean(values):.{digits}f} +- {error:.{digits}f} ({len(values)})"
 
 
 if __name__ == "__main__":
