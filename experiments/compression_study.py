@@ -103,7 +103,7 @@ VARIANTS: dict[str, Variant] = {
 class Line:
     """One measurement: accuracies in percent, drop in points with its 95 % interval, processor seconds of repairs.
 
-    divergence: of the outputs from the dense network's, nats per image; it tells far smaller differences apart than drops
+    divergence: of the outputs from the dense network's, nats per image; it tells smaller differences apart than drops
     draw: of the calibration images: 0 for the network's own, the others from all training images
     """
 
@@ -208,8 +208,8 @@ class Study:
 
 def divergence(dense: FloatArray, outputs: FloatArray) -> float:
     """Returns how far outputs (N, classes) lie from the dense ones: the mean Kullback-Leibler divergence, nats."""
-    logs = (functional.log_softmax(torch.from_numpy(found).double(), 1) for found in (outputs, dense))
-    return float(functional.kl_div(*logs, reduction="batchmean", log_target=True))
+    expected, found = (functional.log_softmax(torch.from_numpy(part).double(), 1) for part in (dense, outputs))
+    return float(functional.kl_div(found, expected, reduction="batchmean", log_target=True))
 
 
 def drawn_calibration(splits: Splits, draw: int) -> Images:
