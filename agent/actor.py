@@ -74,8 +74,7 @@ class ActingNetworks:
             raise ValueError("an agent that only acts draws no methods")
         first, second, head = self.method
         hidden = np.tanh(second(np.tanh(first(observations))))
-        scores = observations[:, self.layout.scores : self.layout.scores + self.layout.methods]
-        logits = head(np.concatenate((hidden, scores), axis=1))
+        logits = head(np.concatenate((hidden, self.layout.scores_of(observations)), axis=1))
         likely = np.where(masks, logits, -np.inf).argmax(1) if self.masked else logits.argmax(1)
         methods = np.where(masks[np.arange(len(likely)), likely], likely, 0)
         values = np.asarray((self._actions(observations, methods) + 1) / 2, dtype=np.float32)
@@ -84,12 +83,11 @@ class ActingNetworks:
     def _actions(self, observations: FloatArray, methods: NDArray[np.int64]) -> FloatArray:
         codes = np.eye(self.layout.methods, dtype=np.float32)[methods]
         first, second, last = self.values
-        offset = last(np.tanh(second(np.tanh(first(np.concatenate((observations, codes), axis=1))))))
+        conditioned = np.concatenate((observations, codes), axis=1)
+        offset = last(np.tanh(second(np.tanh(first(conditioned)))))
         if not self.warm:
             return np.tanh(offset)
-        start = self.layout.values
-        table = observations[:, start : start + 3 * self.layout.methods].reshape(len(methods), -1, 3)
-        hinted = 2 * table[np.arange(len(methods)), methods] - 1
+        hinted = self.layout.actions_of(conditioned)
         actions: FloatArray = np.tanh(np.arctanh(hinted.clip(-EDGE, EDGE)) + offset)
         return actions
 

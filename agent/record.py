@@ -247,9 +247,9 @@ def _format(assembly: OnHardware, granularity: Granularity, assignment: Assignme
 
 def _repairs_json(assembly: Assembly) -> list[Document]:
     """Returns what every measured plan goes through, in order."""
-    calibration = assembly.profile.calibration_sha256
     from compress.repair_record import recorded  # with torch, which reading a plan does without
 
+    calibration = assembly.profile.calibration_sha256
     return [
         {"name": name, "parameters": parameters, "calibration_sha256": calibration, "seed": 0}
         for name, parameters in recorded(assembly.options, equalised=assembly.subject.equalised)

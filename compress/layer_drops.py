@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
+from compress.divergence import divergence, log_probabilities
 from compress.measure import UNTOUCHED_BITS, Measurer
 from plan.deciders import Deciders, find_deciders
 from plan.errors import InvalidValueError
@@ -101,7 +101,7 @@ class LayerDrops:
         self.deciders: Deciders = find_deciders(self.network, [True] * len(self.network.layers))
         outputs = measurer.dense_outputs(images)
         self.dense_right = outputs.argmax(1) == labels
-        self.dense = functional.log_softmax(torch.from_numpy(outputs).double(), dim=1)
+        self.dense = log_probabilities(torch.from_numpy(outputs))
 
     def every(self, schemes: Sequence[str], done: Sequence[LayerDrop]) -> Iterator[LayerDrop]:
         """Yields the drop of every layer under every scheme text that is not done yet, layer by layer."""
@@ -122,10 +122,8 @@ class LayerDrops:
         plan[index] = scheme
         outputs = self.measurer.outputs(plan, self.images)
         right = outputs.argmax(1) == self.labels
-        changed = functional.log_softmax(torch.from_numpy(outputs).double(), dim=1)
-        divergence = functional.kl_div(changed, self.dense, reduction="batchmean", log_target=True)
         drop_points = 100.0 * float(self.dense_right.mean() - right.mean())
-        return LayerDrop(layer.name, text, "", drop_points, float(divergence))
+        return LayerDrop(layer.name, text, "", drop_points, divergence(torch.from_numpy(outputs), self.dense))
 
     def _why_illegal(self, index: int, scheme: Scheme) -> str:
         layer, reader = self.network.layers[index], int(self.deciders.reader[index])

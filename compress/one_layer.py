@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional
 
+from compress.divergence import divergence, log_probabilities
 from compress.measure import Measurer
 from compress.prefix import Prefix
 from compress.recalibrate import Recalibration
@@ -38,7 +38,7 @@ class OneLayerLoss:
         self.recalibration = Recalibration(own.norms, own.layers, spread=own.spread)
         kept: list[Tensor] = []
         self.recalibration.observe(lambda: kept.append(self.prefix.outputs()))
-        self.dense = functional.log_softmax(kept[0].double(), dim=1)
+        self.dense = log_probabilities(kept[0])
 
     def weights(self, layer: int, scheme: Scheme) -> float:
         """Returns what a layer's weights under a scheme cost, KL(dense || changed) in nats, mean over the images.
@@ -59,5 +59,4 @@ class OneLayerLoss:
     def _divergence(self) -> float:
         kept: list[Tensor] = []
         self.recalibration.correct(lambda: kept.append(self.prefix.outputs()))
-        changed = functional.log_softmax(kept[0].double(), dim=1)
-        return float(functional.kl_div(changed, self.dense, reduction="batchmean", log_target=True))
+        return divergence(kept[0], self.dense)

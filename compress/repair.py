@@ -201,8 +201,9 @@ class LayerRepair:
             mask = left.spread(torch.from_numpy(kept))
             current = self._solve(current, mask, problem, _iterations(problem) if step == rounds else ROUGH_ITERATIONS)
         if isinstance(granularity, NofM) and request.method.algorithm == "second-order":
-            mask = self._exchanged(mask, granularity, left, problem)
-            current = self._solve(current, mask, problem, _iterations(problem))
+            grown, mask = mask, self._exchanged(mask, granularity, left, problem)
+            if mask is not grown:
+                current = self._solve(current, mask, problem, _iterations(problem))
         return mask, current
 
     def _exchanged(self, mask: Tensor, granularity: NofM, left: _Left, problem: Problem) -> Tensor:

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from torch.nn import functional
 
 from agent.build import Subject, open_subject, use_threads
 from agent.progress import Display, make_display
+from compress.divergence import divergence, log_probabilities
 from compress.equalise import equalised
 from compress.measure import Measurer
 from compress.options import MeasureOptions
@@ -201,15 +201,9 @@ class Study:
             drop_points=drop_points(dense, right),
             low=low,
             high=high,
-            divergence=divergence(self._dense, outputs),
+            divergence=divergence(torch.from_numpy(outputs), log_probabilities(torch.from_numpy(self._dense))),
             repair_seconds=round(seconds, 2),
         )
-
-
-def divergence(dense: FloatArray, outputs: FloatArray) -> float:
-    """Returns how far outputs (N, classes) lie from the dense ones: the mean Kullback-Leibler divergence, nats."""
-    expected, found = (functional.log_softmax(torch.from_numpy(part).double(), 1) for part in (dense, outputs))
-    return float(functional.kl_div(found, expected, reduction="batchmean", log_target=True))
 
 
 def drawn_calibration(splits: Splits, draw: int) -> Images:

