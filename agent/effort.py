@@ -24,7 +24,7 @@ DECISIONS = 150_000
 FEWEST_EPISODES, MOST_EPISODES = 2_000, 8_000
 MOST_ADAPTATION_PLANS = 6
 FIDELITY_PLANS = 24
-FINALISTS = 8
+FINALISTS = 12
 CHANGED_SHARE = 0.8
 """Share of the layers that a new plan changes, so that they are repaired anew."""
 

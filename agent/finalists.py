@@ -1,9 +1,10 @@
 """Which measured plan is the answer: chosen on all validation images, of which the search saw a part.
 
-The best of many plans on a part of the images owes some of its rank to luck. So a plan's drop on all images is
-estimated first: what was measured counts for the images measured, the fitted proxy for the rest, and what earlier
-finalists showed corrects both. The cheapest plan that is expected to keep the limit is measured next. Half of the
-measurements are kept for plans landed between finalists that kept the limit and others that did not (`agent.closing`).
+The best of many plans on a part of the images owes some of its rank to luck, and between plans that the search happened
+to measure lie cheaper ones. So finalists are measured one by one, always the plan that promises most: what it saves
+beyond the best so far, times the probability that it keeps the limit (expected improvement under a constraint; Gardner
+et al. 2014). Plans compete that the search measured, and plans landed on the limit as it looks by then
+(`agent.closing`).
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import ndtr
 
-from agent.closing import close_in
+from agent.closing import Closer, cheapest_kept
+from agent.expectation import Expectation
+from agent.landing import Landed
 from agent.limits import infeasible
 from envs.accuracy.archive import Archive, Measurement
 from envs.problem import Problem
 from plan.assignment import FloatArray
 from plan.budget import Budget
+from plan.space import Choices
 
-LUCK_PRIOR = 1.0
-"""Finalists' worth of evidence that estimates are right as they are."""
+LEAST_GAIN = 1e-4
+"""Objective that the next measurement must be expected to save; 1 is the baseline's."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Round:
         limits: that the answer must keep.
         search_images, all_images: images that the search measured on, and all of them.
         attempts: plans that may be measured on all images.
-        closes: whether some of them are landed for the purpose; not where a searcher is to see no predictions.
+        closes: whether plans are landed for the purpose; not where a searcher is to see no predictions.
     """
 
     limits: Budget
@@ -41,10 +46,30 @@ class Round:
     attempts: int
     closes: bool = True
 
-    @property
-    def reserved(self) -> int:
-        """Attempts kept for plans that are landed on the limit."""
-        return self.attempts // 2 if self.closes and self.all_images > self.search_images else 0
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Plans that may be measured next: choices int16 (n, L, 4), objective (n,), expected drop and its spread (n,)."""
+
+    choices: Choices
+    objective: FloatArray
+    drop_points: FloatArray
+    spread_points: FloatArray
+
+    def following(self, limit_points: float, best: Measurement | None) -> Choices | None:
+        """Returns the plan that promises most, None when none promises enough.
+
+        Without a plan that keeps the limit any is better than none: then the likeliest is taken where all are hopeless.
+        """
+        if not len(self.choices):
+            return None
+        reference = max(1.0, float(self.objective.max())) if best is None else best.objective
+        margin = (limit_points - self.drop_points) / np.maximum(self.spread_points, 1e-9)
+        gain = np.maximum(reference - self.objective, 0.0) * ndtr(margin)
+        if float(gain.max()) < LEAST_GAIN and best is not None:
+            return None
+        following: Choices = self.choices[int((gain if gain.max() >= LEAST_GAIN else margin).argmax())]
+        return following
 
 
 def choose(problem: Problem, archive: Archive, final: Round, tick: Callable[[int], None]) -> Measurement:
@@ -59,64 +84,37 @@ def choose(problem: Problem, archive: Archive, final: Round, tick: Callable[[int
     Raises:
         InfeasibleError: no finalist keeps the limits, nor does the plan that nothing was changed in.
     """
-    costs_only = replace(final.limits, drop_points=np.inf)
-    entries = [entry for entry in archive.on(final.search_images) if costs_only.satisfied_by(entry.cost)]
-    estimated = _estimates(problem, entries, final)
-    best, found = None, dict[int, Measurement]()
-    for attempt in range(min(final.attempts - final.reserved, len(entries))):
-        following = _next(entries, estimated + _luck(estimated, found), found, final.limits, best)
+    closer = Closer(problem, final.limits) if final.closes else None
+    for attempt in range(final.attempts if final.all_images > final.search_images else 0):
+        best = cheapest_kept(archive.on(final.all_images), final.limits)
+        following = _candidates(problem, archive, final, closer).following(final.limits.drop_points, best)
         if following is None:
             break
-        found[following] = archive.evaluate(entries[following].choice, final.all_images)
-        kept = final.limits.satisfied_by(found[following].cost)
-        if kept and (best is None or found[following].objective < best.objective):
-            best = found[following]
+        archive.evaluate(following, final.all_images)
         tick(attempt + 1)
-    if final.reserved:
-        best = close_in(
-            problem,
-            archive,
-            final.limits,
-            images=final.all_images,
-            attempts=final.attempts - len(found),
-            tick=lambda done: tick(len(found) + done),
-        )
-    return best or _unchanged(problem, archive, final)
+    return cheapest_kept(archive.on(final.all_images), final.limits) or _unchanged(problem, archive, final)
 
 
-def _estimates(problem: Problem, entries: list[Measurement], final: Round) -> FloatArray:
-    """Returns the expected drop of plans on all images, (n,)."""
-    share = final.search_images / final.all_images
-    predicted = np.array([problem.predicted_drop(entry.choice) for entry in entries])
-    measured = np.array([entry.drop_points for entry in entries])
-    stopped = np.array([entry.stopped for entry in entries], dtype=np.bool_)
-    measured = np.where(stopped, np.maximum(measured, predicted), measured)
-    return share * measured + (1 - share) * predicted
-
-
-def _luck(estimated: FloatArray, found: dict[int, Measurement]) -> float:
-    """Returns by how many points finalists did worse than estimated, shrunk towards zero."""
-    worse = [entry.drop_points - float(estimated[index]) for index, entry in found.items()]
-    return sum(worse) / (len(worse) + LUCK_PRIOR)
-
-
-def _next(
-    entries: list[Measurement],
-    expected: FloatArray,
-    found: dict[int, Measurement],
-    limits: Budget,
-    best: Measurement | None,
-) -> int | None:
-    """Returns the cheapest plan expected to keep the limit and to beat the best; the safest if there is no best."""
-    left = [
-        index
-        for index, entry in enumerate(entries)
-        if index not in found and (best is None or entry.objective < best.objective)
+def _candidates(problem: Problem, archive: Archive, final: Round, closer: Closer | None) -> Candidates:
+    """Returns what may be measured next: plans that the search measured, and landed ones."""
+    searched = archive.on(final.search_images)
+    found = archive.on(final.all_images)
+    expectation = Expectation.of(problem, searched, found, final.all_images)
+    costs_only = replace(final.limits, drop_points=np.inf)
+    fresh = [
+        entry
+        for entry in searched
+        if costs_only.satisfied_by(entry.cost) and archive.known(entry.choice, final.all_images) is None
     ]
-    hopeful = [index for index in left if expected[index] <= limits.drop_points]
-    if hopeful:
-        return min(hopeful, key=lambda index: (entries[index].objective, expected[index]))
-    return min(left, key=lambda index: float(expected[index])) if left and best is None else None
+    landed = [] if closer is None else closer.landed(found, expectation.bias_points)
+    unknown = [plan for plan in landed if archive.known(plan.choice, final.all_images) is None]
+    rivals: list[Measurement | Landed] = [*fresh, *unknown]
+    return Candidates(
+        np.array([rival.choice for rival in rivals]),
+        np.array([rival.objective for rival in rivals]),
+        np.concatenate((expectation.of_searched(fresh), expectation.of_new([plan.choice for plan in unknown]))),
+        np.repeat((expectation.searched_spread, expectation.new_spread), (len(fresh), len(unknown))),
+    )
 
 
 def _unchanged(problem: Problem, archive: Archive, final: Round) -> Measurement:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agent.exploration import jittered_plans
-from agent.finalists import Round, choose
+from agent.finalists import Candidates, Round, choose
 from envs.accuracy.archive import Archive
 from envs.problem import Problem
 from plan.budget import Budget
@@ -82,3 +82,30 @@ def test_without_more_images_nothing_is_measured_again(chain: Problem) -> None:
     best = choose(chain, archive, Round(Budget(drop_points=1.0), SEARCHED, SEARCHED, 8), lambda done: None)
     assert len(archive) == before
     assert best == archive.best(Budget(drop_points=1.0), SEARCHED)
+
+
+def candidates(problem: Problem, objective: list[float], drop: list[float], spread: list[float]) -> Candidates:
+    choices = np.stack([problem.space.start + row for row in range(len(objective))])
+    return Candidates(choices, np.array(objective), np.array(drop), np.array(spread))
+
+
+def test_the_plan_that_promises_most_is_measured_next(chain: Problem) -> None:
+    best = searched(chain).best(Budget(drop_points=1.0), SEARCHED)
+    assert best is not None
+    saved = best.objective
+    sure_but_small, even = (saved - 0.02, 0.5), (saved - 0.05, 1.0)
+    unlikely = (saved - 0.08, 1.6)
+    pool = candidates(chain, *map(list, zip(sure_but_small, even, unlikely, strict=True)), [0.2, 0.2, 0.2])
+    assert (pool.following(1.0, best) == pool.choices[1]).all()
+    assert (pool.following(2.0, best) == pool.choices[2]).all()
+    assert (pool.following(0.5, best) == pool.choices[0]).all()
+
+
+def test_nothing_is_measured_that_promises_nothing(chain: Problem) -> None:
+    best = searched(chain).best(Budget(drop_points=1.0), SEARCHED)
+    assert best is not None
+    pool = candidates(chain, [best.objective + 0.1, best.objective - 0.1], [0.1, 9.0], [0.2, 0.2])
+    assert pool.following(1.0, best) is None
+    hopeless = candidates(chain, [0.5, 0.4], [8.0, 9.0], [0.2, 0.2])
+    assert (hopeless.following(1.0, None) == hopeless.choices[0]).all()
+    assert candidates(chain, [0.5], [0.0], [0.2]).following(np.inf, None) is not None
