@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3 import DDPG, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.sac.policies import Actor as StochasticActor
@@ -89,6 +90,7 @@ class SingleSearcher(Resumable):
             callbacks.append(Deadline(stop.deadline))
         with RandomStream(seed):
             model = self._model(env, seed)
+            model.set_logger(Logger(folder=None, output_formats=[]))
             model.learn(stop.steps, CallbackList(callbacks))
             decided = _decide(model, env, rate_grid(RATES))
         found = predicted_frontier(problem, np.concatenate((problem.space.start[None], decided, plans.elite.choices)))

@@ -1,3 +1,6 @@
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -65,3 +68,9 @@ def test_every_action_is_legal_and_moves_values_as_told(chain: Problem) -> None:
 def test_ppo_alone_holds_ddpg_still() -> None:
     assert ppo_alone(SMALL).freeze_ddpg
     assert not ppo_alone(SMALL).freeze_ppo
+
+
+def test_learning_leaves_no_folder_behind(chain: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    search("ddpg", chain)
+    assert list(tmp_path.iterdir()) == []
