@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import least_squares
 
 from plan.assignment import FloatArray
 from plan.errors import InvalidValueError
@@ -178,6 +177,8 @@ def _assumed_noise(points: FloatArray) -> FloatArray:
 
 def _power_law(plans: _Plans) -> tuple[float, float]:
     """Returns the natural logarithm of a and the exponent b of the robust fit points = a * error^b."""
+    from scipy.optimize import least_squares  # imported here: half a second that questions to a run need not wait
+
     prior = np.array([np.log(DEFAULT_POINTS_PER_NAT), 1.0])
     width = np.array([PRIOR_LOG_SCALE, PRIOR_EXPONENT])
 

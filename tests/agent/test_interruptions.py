@@ -15,8 +15,8 @@ from agent.run_folder import RunFolder, choose_folder
 from tests.agent.bench import Bench
 
 SAME = ("plan.json", "metrics.csv", "frontier.csv")
-KILLS, SECONDS = 20, 100.0
-"""At most so many kills, as many as fit into that time."""
+KILLS, KILLED_AT = 20, (0.3, 1.0)
+"""So many kills, at a share of an undisturbed run's time drawn between these."""
 REQUEST = ("--net", "net.py:build", "--weights", "none", "--data", "data.npz", "--hw", "eyeriss")
 EFFORT = ("--steps", "34560", "--evaluations", "8", "--max-drop", "20", "--quiet")
 
@@ -33,29 +33,40 @@ def started(bench: Bench, out: str, *words: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.slow
-def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(bench: Bench, finished: Path) -> None:
-    """The caches are warm from `finished`, so kills fall on every phase; the seed of their times is fixed."""
-    begun = time.monotonic()
-    whole = started(bench, "whole")
-    assert whole.wait() == 0, whole.stderr.read() if whole.stderr else ""
-    alone, rng, kills = time.monotonic() - begun, np.random.default_rng(0), 0
-    while kills < KILLS and time.monotonic() - begun < SECONDS:
-        run = started(bench, "killed", "--resume")
+def ended(bench: Bench, out: str, seconds: float | None = None) -> bool:
+    """Returns whether a run, begun or continued, ended by itself; after so many seconds it is killed."""
+    with started(bench, out, "--resume") as run:
         try:
-            status = run.wait(timeout=float(rng.uniform(0.3, 1.0)) * alone)
+            _, errors = run.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             run.kill()
-            run.wait()
-            kills += 1
-        else:
-            assert status == 0, run.stderr.read() if run.stderr else ""
-            break
-    last = started(bench, "killed", "--resume")
-    assert last.wait() == 0, last.stderr.read() if last.stderr else ""
-    assert kills >= 1
+            return False
+    assert run.returncode == 0, errors
+    return True
+
+
+def check_same(bench: Bench, out: str) -> None:
     for name in SAME:
-        assert (bench.folder / "killed" / name).read_bytes() == (bench.folder / "whole" / name).read_bytes(), name
+        assert (bench.folder / out / name).read_bytes() == (bench.folder / "whole" / name).read_bytes(), (out, name)
+
+
+@pytest.mark.slow
+def test_runs_killed_twenty_times_end_as_an_undisturbed_one(bench: Bench, finished: Path) -> None:
+    """The caches are warm from `finished`, so kills fall on every phase; the seed of their times is fixed.
+
+    A run that ended before the kills were spent gives way to another.
+    """
+    begun = time.monotonic()
+    assert ended(bench, "whole")
+    alone, rng, left, runs = time.monotonic() - begun, np.random.default_rng(0), KILLS, 1
+    while left:
+        if ended(bench, f"killed{runs}", float(rng.uniform(*KILLED_AT)) * alone):
+            check_same(bench, f"killed{runs}")
+            runs += 1
+        else:
+            left -= 1
+    assert ended(bench, f"killed{runs}")
+    check_same(bench, f"killed{runs}")
 
 
 @pytest.mark.slow
