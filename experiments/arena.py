@@ -1,6 +1,7 @@
 """Command: searchers against each other at equal measured evaluations.
 
-python -m experiments.arena --nets resnet20,resnet50 --evaluations 60 --seeds 3 [--docs docs/results.md]
+python -m experiments.arena --nets resnet20,resnet50 --evaluations 60 --seeds 3 [--workers 2]
+    [--docs docs/results.md]
 
 Every cell (network, contestant, seed) is kept in its own folder under --out: a second start fills what is missing.
 """
@@ -12,38 +13,22 @@ import csv
 import io
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
-from agent.config import Settings
 from agent.run_folder import short_name
 from experiments.arena_page import table_of, write_page
-from experiments.cells import RESULT, Cell, Point, open_stage, read_cell, run_cell
-from experiments.contestants import Contestant, contestants
+from experiments.bouts import Bout, fill
+from experiments.cells import RESULT, Cell, Point, read_cell
+from experiments.contestants import contestants
 from experiments.request import add_flags, check_counts, settings_of
 from experiments.standings import Standing, standing, union_hypervolumes
 from plan.atomic import write_atomically
 from plan.command import DONE, Parser, run_command
+from plan.errors import InvalidValueError
 
 DROPS = (0.5, 1.0, 1.7)
-
-
-@dataclass(frozen=True)
-class Bout:
-    """A cell to be filled."""
-
-    net: str
-    contestant: Contestant
-    seed: int
-    folder: Path
-
-    @property
-    def done(self) -> bool:
-        """Whether its result is there."""
-        return (self.folder / RESULT).is_file()
-
-    def __str__(self) -> str:
-        return f"{self.net} {self.contestant.title} seed {self.seed}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +42,7 @@ def _parser() -> Parser:
     add_flags(parser, evaluations=60, out="arena")
     parser.add_argument("--objective", default="energy", help="as of agent.train (default: energy)")
     parser.add_argument("--contestants", help=f"titles separated by commas (default: all of {_titles()})")
+    parser.add_argument("--workers", type=int, default=2, help="cells at a time, one thread each (default: 2)")
     parser.add_argument("--docs", metavar="FILE", help="also put the table into this file, between its markers")
     parser.add_argument("--dry-run", action="store_true", help="name the missing cells and stop")
     return parser
@@ -69,11 +55,14 @@ def _titles() -> str:
 def _arena(parser: Parser, arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
     check_counts(options)
+    if options.workers < 1:
+        raise InvalidValueError(f"--workers {options.workers} is too few; allowed: 1 or more")
     out = Path(options.out)
     bouts = {net: _bouts(options, net, out) for net in options.nets.split(",")}
     if not options.dry_run:
         for net, own in bouts.items():
-            _fill(replace(settings_of(options, net), objective=options.objective), own)
+            settings = replace(settings_of(options, net), objective=options.objective)
+            fill(settings, own, options.workers, partial(_tell, objective=options.objective))
     every = [bout for own in bouts.values() for bout in own]
     _write(every, out, options)
     return DONE
@@ -82,23 +71,16 @@ def _arena(parser: Parser, arguments: Sequence[str] | None) -> int:
 def _bouts(options: argparse.Namespace, net: str, out: Path) -> list[Bout]:
     """Returns the cells of a network, seed by seed, so that an interrupted arena is balanced."""
     everybody = contestants()
-    titles = options.contestants.split(",") if options.contestants else everybody.names()
-    chosen = [everybody.get(title) for title in titles]
+    asked = options.contestants.split(",") if options.contestants else everybody.names()
+    titles = [everybody.get(title).title for title in asked]
     place = out / "cells" / f"{short_name(net)}-{options.evaluations}"
-    return [Bout(net, one, seed, place / one.title / str(seed)) for seed in range(options.seeds) for one in chosen]
+    return [Bout(net, title, seed, place / title / str(seed)) for seed in range(options.seeds) for title in titles]
 
 
-def _fill(settings: Settings, bouts: Sequence[Bout]) -> None:
-    """Runs the cells that are missing; the network is made ready once."""
-    missing = [bout for bout in bouts if not bout.done]
-    if not missing:
-        return
-    stage = open_stage(settings)
-    for number, bout in enumerate(missing, start=1):
-        cell = run_cell(stage, bout.contestant, bout.seed, bout.folder)
-        saved = "no plan" if cell.objective is None else f"{100 * (1 - cell.objective):.1f} % less {settings.objective}"
-        sys.stdout.write(f"[{number}/{len(missing)}] {bout}: {saved}, {cell.seconds:.0f} s\n")
-        sys.stdout.flush()
+def _tell(number: int, count: int, bout: Bout, cell: Cell, *, objective: str) -> None:
+    saved = "no plan" if cell.objective is None else f"{100 * (1 - cell.objective):.1f} % less {objective}"
+    sys.stdout.write(f"[{number}/{count}] {bout}: {saved}, {cell.seconds:.0f} s\n")
+    sys.stdout.flush()
 
 
 def _write(bouts: Sequence[Bout], out: Path, options: argparse.Namespace) -> None:

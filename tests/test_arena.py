@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.arena import main
 from experiments.arena_page import BEGIN, END, table_of, write_page
 from experiments.cells import Cell, Point, read_cell
 from experiments.contestants import contestants
@@ -133,3 +134,8 @@ def test_a_tiny_arena_fills_its_cells_once(bench: Bench) -> None:
     unknown = bench.run("experiments.arena", *words, "nsga")
     assert unknown.returncode == 2
     assert "no contestant 'nsga'" in unknown.stderr
+
+
+def test_no_workers_fill_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--nets", "resnet20", "--workers", "0"]) == 2
+    assert "--workers 0 is too few; allowed: 1 or more" in capsys.readouterr().err
