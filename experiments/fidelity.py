@@ -29,6 +29,7 @@ from agent.judge import Judge
 from agent.prediction import cached_table
 from agent.progress import Display, make_display
 from agent.proxies import PROXIES
+from agent.run_folder import short_name
 from compress.measure import Measurer
 from envs.accuracy.archive import Archive, Measurement
 from envs.accuracy.balance import fit_balanced
@@ -237,7 +238,7 @@ def _run(options: Namespace) -> int:
 
 def _study(assembly: Assembly, measurer: Measurer, options: Namespace, display: Display) -> list[Row]:
     """Returns the rows of all networks in the folder after this one's are written."""
-    folder, name = Path(options.out), assembly.network.name
+    folder, name = Path(options.out), short_name(assembly.network.name)
     subject, shown = assembly.subject, shown_on(display)
 
     display.phase("error table")

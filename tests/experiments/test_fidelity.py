@@ -57,6 +57,7 @@ def test_the_command_scores_every_proxy_and_measures_once(tmp_path: Path) -> Non
     assert {(row.plans, row.images) for row in rows} == {(6, 60)}
     assert all(-1 <= row.low <= row.spearman <= row.high <= 1 for row in rows)
     (measured,) = out.glob("*.jsonl")
+    assert measured.name == "net-build.jsonl"
     (picture,) = out.glob("*.png")
     assert picture.stat().st_size > 1000
     before = measured.read_bytes()
