@@ -35,6 +35,7 @@ from agent.random_stream import RandomStream
 from agent.rollout import Summary, collect
 from agent.sb3_vec import CompressionVecEnv
 from agent.scoped_logger import ScopedLogger
+from agent.single_thread import single_thread
 from agent.unchecked import unchecked_distributions
 from envs.accuracy.archive import Archive
 from envs.episodes import Outcome
@@ -136,7 +137,7 @@ class CompositeAgent(BaseAlgorithm):
         self.ppo.set_logger(ScopedLogger(self.logger, "ppo"))
         self.ddpg.set_logger(ScopedLogger(self.logger, "ddpg"))
         callbacks.on_training_start(locals(), globals())
-        with self._stream, unchecked_distributions():
+        with self._stream, unchecked_distributions(), single_thread():
             iteration = 0
             while self.num_timesteps < total:
                 summary = self._rollout(env, callbacks)
@@ -234,7 +235,7 @@ class CompositeAgent(BaseAlgorithm):
             limits: shown to the agent as those of every episode, none when None.
         """
         bounds = None if limits is None else Bounds.of(observer.problem, limits)
-        with self._stream:
+        with self._stream, single_thread():
             return decide(self.learners, observer, rates, draws=draws, bounds=bounds)
 
     def decide_within(self, observer: Observer, limits: Budget) -> Choices:
@@ -242,7 +243,8 @@ class CompositeAgent(BaseAlgorithm):
 
         Where no exchange rate keeps the limits as predicted, the plan that breaks them least.
         """
-        return decide_within(self.learners, observer, Bounds.of(observer.problem, limits))
+        with single_thread():
+            return decide_within(self.learners, observer, Bounds.of(observer.problem, limits))
 
     def adapt(self, observer: Observer, archive: Archive, limits: Budget, *, plans: int, images: int) -> int:
         """Learns from a few plans about the limits that are measured now; returns how many (`agent.measured_phase`).

@@ -33,6 +33,7 @@ from agent.searchers.composite import ENVS, RATES
 from agent.searchers.frontier import predicted_frontier
 from agent.searchers.protocol import Observer, Stop
 from agent.searchers.resumable import CANDIDATES, Resumable
+from agent.single_thread import single_thread
 from envs.episodes import Episodes
 from envs.problem import Problem
 from plan.assignment import FloatArray
@@ -88,7 +89,7 @@ class SingleSearcher(Resumable):
         callbacks: list[BaseCallback] = [Reports(observer, stop.steps), plans]
         if stop.deadline is not None:
             callbacks.append(Deadline(stop.deadline))
-        with RandomStream(seed):
+        with RandomStream(seed), single_thread():
             model = self._model(env, seed)
             model.set_logger(Logger(folder=None, output_formats=[]))
             model.learn(stop.steps, CallbackList(callbacks))

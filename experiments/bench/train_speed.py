@@ -3,8 +3,8 @@
 python -m experiments.bench.train_speed [--net resnet20,resnet50] [--hw eyeriss] [--decisions 40000] [--profile]
 
 With the settings that produce every table, on synthetic errors, since their values do not change the speed: collecting
-in 128 environments, PPO's and DDPG's updates, and the greedy episodes after every rollout. One thread (set
-OMP_NUM_THREADS=1); rates are per second of processor time, which other load does not lower, and beside it of wall time.
+in 128 environments, PPO's and DDPG's updates, and the greedy episodes after every rollout. Agents learn with one
+thread; rates are per second of processor time, which other load does not lower, and beside it of wall time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -85,7 +84,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    torch.set_num_threads(1)
     profile = cProfile.Profile() if options.profile else None
     found = {net: _trained(net, options, profile) for net in options.net.split(",")}
     Console(width=None if sys.stdout.isatty() else 120).print(_table(found, options.hw))

@@ -277,3 +277,21 @@ def test_a_cold_agent_needs_both_learners(toy: Problem) -> None:
         frozen = np.array([above_optimum(toy, hyper, seed) for seed in range(5)])
         assert np.count_nonzero(whole <= frozen + 1e-9) >= 4
         assert whole.mean() < 0.5 * frozen.mean()
+
+
+def test_an_agent_learns_with_one_thread_and_leaves_the_others(toy: Problem) -> None:
+    seen: list[int] = []
+
+    class Threads(BaseCallback):
+        def _on_step(self) -> bool:
+            seen.append(torch.get_num_threads())
+            return True
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        make(toy).learn(ROLLOUT, Threads())
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
