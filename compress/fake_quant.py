@@ -6,18 +6,24 @@ import copy
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 
 from compress.quantize import ActivationRange, fake_quantised
 from networks.trace import TracedNetwork
 
 
 class FakeQuantiser(nn.Module):
-    """Rounds what passes to the levels of its range; passes everything on while it has none."""
+    """Rounds what passes to the levels of its range; passes everything on while it has none.
+
+    With `rectifies` set it also does the work of a rectifier that was taken out before it. Levels that begin at zero
+    rectify by themselves.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.chosen: ActivationRange | None = None
         self.in_place = False
+        self.rectifies = False
 
     @property
     def bits(self) -> int | None:
@@ -26,6 +32,8 @@ class FakeQuantiser(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Returns the values on their levels, float32; in the memory of `values` when `in_place` is set."""
+        if self.rectifies and (self.chosen is None or self.chosen.zero_point != 0):
+            values = functional.relu(values, inplace=self.in_place)
         return values if self.chosen is None else fake_quantised(values, self.chosen, in_place=self.in_place)
 
 
