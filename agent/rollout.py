@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,40 +34,59 @@ def collect(
 
     Returns None when the callback asks to stop; DDPG's buffer is then untouched.
     """
-    ends: list[Outcome] = []
     buffer = learners.ppo.rollout_buffer
     buffer.reset()
-    noise = None if hyper.freeze_ddpg else Noise(hyper.explored, hyper.density_noise, hyper.bits_noise)
-    values = np.empty((buffer.buffer_size, env.num_envs, 3), dtype=np.float32)
-    methods = np.empty((buffer.buffer_size, env.num_envs), dtype=np.int64)
-    observations, starts, total = env.reset(), np.ones(env.num_envs, dtype=np.bool_), 0.0
-    gains = env.gains()
-    for step in range(buffer.buffer_size):
-        masks = env.action_masks()
-        decision = learners.decide(observations, masks, deterministic=hyper.freeze_ppo, noise=noise)
-        following, rewards, ended, infos = env.act(decision.methods, decision.values)
+    rollout = _Rollout(env, learners, hyper)
+    for _ in range(buffer.buffer_size):
+        told = rollout.step()
         callback.model.num_timesteps += env.num_envs
-        callback.update_locals({"rewards": rewards, "dones": ended, "infos": infos})
+        callback.update_locals(told)
         if not callback.on_step():
             return None
-        buffer.add(
-            observations,
+    buffer.compute_returns_and_advantage(torch.zeros(env.num_envs), rollout.starts)
+    _replay(learners, np.stack(rollout.methods), np.stack(rollout.values))
+    decisions = buffer.buffer_size * env.num_envs
+    return Summary(rollout.reward * env.layers / decisions, decisions, tuple(rollout.outcomes))
+
+
+class _Rollout:
+    """A rollout as far as it was played, stored for PPO step by step.
+
+    starts bool (B,) tells where episodes begin, reward is summed over everything; methods (B,) and values (B, 3) stand
+    per step.
+    """
+
+    def __init__(self, env: CompressionVecEnv, learners: Learners, hyper: Hyperparameters) -> None:
+        self.env, self.learners, self.hyper = env, learners, hyper
+        self.noise = None if hyper.freeze_ddpg else Noise(hyper.explored, hyper.density_noise, hyper.bits_noise)
+        self.observations, self.starts = env.reset(), np.ones(env.num_envs, dtype=np.bool_)
+        self.gains, self.reward = env.gains(), 0.0
+        self.outcomes: list[Outcome] = []
+        self.methods: list[NDArray[np.int64]] = []
+        self.values: list[FloatArray] = []
+
+    def step(self) -> dict[str, Any]:
+        """Takes one step in every env and returns what callbacks are told of it."""
+        masks = self.env.action_masks()
+        decision = self.learners.decide(self.observations, masks, deterministic=self.hyper.freeze_ppo, noise=self.noise)
+        following, rewards, ended, infos = self.env.act(decision.methods, decision.values)
+        self.learners.ppo.rollout_buffer.add(
+            self.observations,
             decision.drawn,
-            scaled(rewards, gains, hyper),
-            starts,
+            scaled(rewards, self.gains, self.hyper),
+            self.starts,
             decision.state_values,
             decision.log_probabilities,
-            action_masks=learners.masks(masks),
+            action_masks=self.learners.masks(masks),
         )
-        values[step], methods[step] = decision.values, decision.methods
-        if ended.any() and env.outcome is not None:
-            ends.append(env.outcome)
-            gains = env.gains()
-        observations, starts, total = following, ended, total + float(rewards.sum())
-    buffer.compute_returns_and_advantage(torch.zeros(env.num_envs), starts)
-    _replay(learners, methods, values)
-    decisions = buffer.buffer_size * env.num_envs
-    return Summary(total * env.layers / decisions, decisions, tuple(ends))
+        self.methods.append(decision.methods)
+        self.values.append(decision.values)
+        if ended.any() and self.env.outcome is not None:
+            self.outcomes.append(self.env.outcome)
+            self.gains = self.env.gains()
+        self.observations, self.starts = following, ended
+        self.reward += float(rewards.sum())
+        return {"rewards": rewards, "dones": ended, "infos": infos}
 
 
 def scaled(rewards: FloatArray, gains: NDArray[np.float64], hyper: Hyperparameters) -> FloatArray:

@@ -236,38 +236,52 @@ def _run(options: Namespace) -> int:
     return DONE
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """The plans of one network, int16 (n, L, 4), their measurements, and the noise ceiling of these."""
+
+    choices: Choices
+    entries: list[Measurement]
+    ceiling: float
+
+
 def _study(assembly: Assembly, measurer: Measurer, options: Namespace, display: Display) -> list[Row]:
     """Returns the rows of all networks in the folder after this one's are written."""
-    folder, name = Path(options.out), short_name(assembly.network.name)
-    subject, shown = assembly.subject, shown_on(display)
-
+    folder, name, shown = Path(options.out), short_name(assembly.network.name), shown_on(display)
     display.phase("error table")
-    default = next(iter(PROXIES))
-    table = cached_table(assembly, measurer, default, shown)
-    problem = assembly.problem(table)
-    splits = subject.dataset.splits
-    measure = _EveryImage(Judge(subject, measurer), (splits.validation, splits.test))
-    images = options.images or len(splits.validation) + len(splits.test)
+    table = cached_table(assembly, measurer, next(iter(PROXIES)), shown)
     folder.mkdir(parents=True, exist_ok=True)
-    archive = Archive(problem, measure, folder / f"{name}.jsonl")
-    choices = drawn_plans(problem, options.plans, options.seed, folder / f"{name}-{options.plans}-{options.seed}.npy")
-    entries = measured_plans(choices, archive, images, display)
-    ceiling = noise_ceiling(archive.dense(images), entries)
+    measured = _measured(assembly.problem(table), Judge(assembly.subject, measurer), folder / name, options, display)
     display.phase("proxies", len(options.proxies))
     own = []
     for done, proxy in enumerate(options.proxies, start=1):
-        built = cached_table(assembly, measurer, proxy, shown)
-        own.append(row_of(assembly, proxy, built.parts(assembly.space, choices), entries, ceiling))
+        errors = cached_table(assembly, measurer, proxy, shown).parts(assembly.space, measured.choices)
+        own.append(row_of(assembly, proxy, errors, measured.entries, measured.ceiling))
         display.advance(done, len(options.proxies), proxy)
-    drops = np.array([entry.drop_points for entry in entries])
-    draw_fidelity(folder / f"{name}.png", name, unseen_errors(table.parts(assembly.space, choices), drops), drops)
-    kept = [
-        row
-        for row in read_rows(folder / "fidelity.csv", Row, "a table of proxies")
-        if (row.network, row.proxy) not in _keys(own)
-    ]
-    write_rows(folder / "fidelity.csv", Row, [*kept, *own])
-    return [*kept, *own]
+    drops = np.array([entry.drop_points for entry in measured.entries])
+    predicted = unseen_errors(table.parts(assembly.space, measured.choices), drops)
+    draw_fidelity(folder / f"{name}.png", name, predicted, drops)
+    return _joined(folder / "fidelity.csv", own)
+
+
+def _measured(problem: Problem, judge: Judge, stem: Path, options: Namespace, display: Display) -> _Measured:
+    """Returns the study's plans of a network, measured; files that begin with `stem` keep plans and measurements."""
+    splits = judge.subject.dataset.splits
+    measure = _EveryImage(judge, (splits.validation, splits.test))
+    images = options.images or len(splits.validation) + len(splits.test)
+    archive = Archive(problem, measure, stem.with_name(f"{stem.name}.jsonl"))
+    kept = stem.with_name(f"{stem.name}-{options.plans}-{options.seed}.npy")
+    choices = drawn_plans(problem, options.plans, options.seed, kept)
+    entries = measured_plans(choices, archive, images, display)
+    return _Measured(choices, entries, noise_ceiling(archive.dense(images), entries))
+
+
+def _joined(file: Path, own: list[Row]) -> list[Row]:
+    """Returns the rows of other networks and proxies that the file holds, and these, after writing all."""
+    known = read_rows(file, Row, "a table of proxies")
+    rows = [*(row for row in known if (row.network, row.proxy) not in _keys(own)), *own]
+    write_rows(file, Row, rows)
+    return rows
 
 
 def _keys(rows: Sequence[Row]) -> set[tuple[str, str]]:
