@@ -238,14 +238,17 @@ class Campaign:
         )
         self.spent = len(self.archive)
 
-    def choose(self) -> Measured:
+    def choose(self, deadline: float | None = None) -> Measured:
         """Returns the best plan that keeps the limits on all validation images.
+
+        Args:
+            deadline: of `time.monotonic`, after which the first such plan is the answer; None for never.
 
         Raises:
             InfeasibleError: none does.
         """
         images = self.effort.search_images, len(self.splits.validation)
-        final = Round(self.settings.limits, *images, self.effort.finalists, closes=not self.alone)
+        final = Round(self.settings.limits, *images, self.effort.finalists, not self.alone, deadline)
         return choose(self.problem, self.archive, final, self.display.advance)
 
     def rank(self) -> None:

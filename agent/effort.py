@@ -114,5 +114,7 @@ def predicted_seconds(effort: Effort, network: Network, images: Mapping[str, int
     learned = effort.steps / DECISIONS_PER_SECOND
     searched = effort.evaluations * pace.evaluation(effort.search_images)
     ranked = effort.fidelity_plans * pace.image * (effort.fidelity_images + pace.passes)
+    finalists = effort.finalists if images["validation"] > effort.search_images else 0
+    chosen = finalists * pace.evaluation(images["validation"])
     finished = 3 * pace.image * (images["validation"] + images["test"] + 2 * pace.passes)
-    return once + learned + searched + ranked + finished
+    return once + learned + searched + ranked + chosen + finished

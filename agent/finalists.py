@@ -9,6 +9,7 @@ et al. 2014). Plans compete that the search measured, and plans landed on the li
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,7 @@ class Round:
         search_images, all_images: images that the search measured on, and all of them.
         attempts: plans that may be measured on all images.
         closes: whether plans are landed for the purpose; not where a searcher is to see no predictions.
+        deadline: of `time.monotonic`, after which a plan that keeps the limits is good enough; None for never.
     """
 
     limits: Budget
@@ -45,6 +47,11 @@ class Round:
     all_images: int
     attempts: int
     closes: bool = True
+    deadline: float | None = None
+
+    def enough(self, best: Measurement | None) -> bool:
+        """Returns whether the time is up and there is a plan."""
+        return best is not None and self.deadline is not None and time.monotonic() > self.deadline
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +94,8 @@ def choose(problem: Problem, archive: Archive, final: Round, tick: Callable[[int
     closer = Closer(problem, final.limits) if final.closes else None
     for attempt in range(final.attempts if final.all_images > final.search_images else 0):
         best = cheapest_kept(archive.on(final.all_images), final.limits)
+        if final.enough(best):
+            break
         following = _candidates(problem, archive, final, closer).following(final.limits.drop_points, best)
         if following is None:
             break

@@ -130,7 +130,7 @@ class Pipeline:
             self._predict_and_measure(campaign)
         self._report(campaign)
         self._phase("finalists")
-        best = campaign.choose()
+        best = campaign.choose(self._deadline())
         self._phase("fidelity")
         campaign.rank()
         self._phase("test")

@@ -1,7 +1,11 @@
 """Default counts follow from the network and the request, and nothing else."""
 
+from dataclasses import replace
+
+import pytest
+
 from agent.config import METHODS, Settings
-from agent.effort import FEWEST_EVALUATIONS, MOST_EVALUATIONS, effort_of, predicted_seconds
+from agent.effort import FEWEST_EVALUATIONS, MOST_EVALUATIONS, Pace, effort_of, predicted_seconds
 from agent.searchers.registry import SEARCHERS
 from envs.problem import Problem
 
@@ -19,6 +23,14 @@ def test_default_counts_are_bounded(chain: Problem) -> None:
     assert effort.search_images == 2000
     assert effort.steps % len(chain.network.layers) == 0
     assert predicted_seconds(effort, chain.network, IMAGES) > 0
+
+
+def test_finalists_take_time_where_they_see_more_images(chain: Problem) -> None:
+    effort = effort_of(Settings("net", "hw"), chain.network, IMAGES)
+    pace = Pace.of(chain.network, IMAGES["calibration"])
+    alone = predicted_seconds(replace(effort, finalists=0), chain.network, IMAGES)
+    spent = effort.finalists * pace.evaluation(IMAGES["validation"])
+    assert predicted_seconds(effort, chain.network, IMAGES) == pytest.approx(alone + spent)
 
 
 def test_few_images_are_all_used(chain: Problem) -> None:

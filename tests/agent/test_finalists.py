@@ -1,5 +1,7 @@
 """The final choice is made by all images, and is not fooled by luck on those that the search saw."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,12 @@ def test_nothing_is_measured_that_promises_nothing(chain: Problem) -> None:
     hopeless = candidates(chain, [0.5, 0.4], [8.0, 9.0], [0.2, 0.2])
     assert (hopeless.following(1.0, None) == hopeless.choices[0]).all()
     assert candidates(chain, [0.5], [0.0], [0.2]).following(np.inf, None) is not None
+
+
+def test_after_the_deadline_the_first_that_keeps_the_limit_is_enough(chain: Problem) -> None:
+    archive = searched(chain)
+    late = Round(Budget(drop_points=1.0), SEARCHED, ALL, 12, deadline=time.monotonic() - 1.0)
+    best = choose(chain, archive, late, lambda done: None)
+    kept = [entry for entry in archive.on(ALL) if entry.drop_points <= 1.0]
+    assert kept == [best]
+    assert archive.on(ALL)[-1] == best
