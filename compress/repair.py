@@ -185,10 +185,18 @@ class LayerRepair:
         if request.method.algorithm not in ("second-order", "splicing"):
             mask = left.spread(self._mask_of(request, left, self.weight))
             return mask, self._solve(weight, mask, problem, _iterations(problem))
-        cut = partition(granularity, left.shape)
-        current = weight
+        mask, current = self._grown(request, left, problem)
+        if isinstance(granularity, NofM) and request.method.algorithm == "second-order":
+            grown, mask = mask, self._exchanged(mask, granularity, left, problem)
+            if mask is not grown:
+                current = self._solve(current, mask, problem, _iterations(problem))
+        return mask, current
+
+    def _grown(self, request: Request, left: _Left, problem: Problem) -> tuple[Tensor, Tensor]:
+        """Returns a mask that grew in rounds, each refitted to the one before, and the weights refitted under it."""
+        granularity, rounds = request.method.granularity, self._rounds(problem)
+        cut, current = partition(granularity, left.shape), self._targets(problem)
         mask = left.spread(torch.ones(left.shape.rows, left.shape.columns, dtype=torch.bool))
-        rounds = self._rounds(problem)
         for step in range(1, rounds + 1):
             if request.method.algorithm == "splicing":
                 scores = spliced_scores(left.take(self._released(current, problem)), left.take(mask))
@@ -200,10 +208,6 @@ class LayerRepair:
             )
             mask = left.spread(torch.from_numpy(kept))
             current = self._solve(current, mask, problem, _iterations(problem) if step == rounds else ROUGH_ITERATIONS)
-        if isinstance(granularity, NofM) and request.method.algorithm == "second-order":
-            grown, mask = mask, self._exchanged(mask, granularity, left, problem)
-            if mask is not grown:
-                current = self._solve(current, mask, problem, _iterations(problem))
         return mask, current
 
     def _exchanged(self, mask: Tensor, granularity: NofM, left: _Left, problem: Problem) -> Tensor:
