@@ -16,7 +16,7 @@ from envs.accuracy.archive import Measurement
 from envs.problem import Problem
 from plan.budget import Budget
 
-AIMS = (0.8, 0.9, 1.0)
+AIMS = (0.85, 1.0)
 """Shares of the limit on the drop that plans are landed on."""
 
 
