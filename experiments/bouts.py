@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,9 +56,8 @@ def fill(settings: Settings, bouts: Sequence[Bout], workers: int, tell: Tell) ->
     if not missing:
         return
     open_stage(settings)
-    os.environ.update(ONE_THREAD)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(missing)), context) as pool:
+    with _one_thread(), ProcessPoolExecutor(min(workers, len(missing)), context) as pool:
         running = {pool.submit(_filled, settings, bout): bout for bout in missing}
         try:
             for number, ended in enumerate(as_completed(running), start=1):
@@ -72,6 +72,21 @@ def fill(settings: Settings, bouts: Sequence[Bout], workers: int, tell: Tell) ->
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Lets processes that begin inside compute with one thread each."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _filled(settings: Settings, bout: Bout) -> Cell | str:
