@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from compress.adaround import Samples, adarounded
 from compress.apply import Compressed, LayerRecord
+from compress.batches import batch_of
 from compress.cache import ByteCache
 from compress.fake_quant import FakeQuantiser, with_quantisers
 from compress.in_place import work_apart, work_in_place
@@ -31,12 +32,9 @@ from compress.resume import Resumption
 from compress.sequential import PairedPass, Refit, can_refit
 from networks.trace import TracedNetwork
 from plan.errors import InvalidValueError
-from plan.layer import Network
 from plan.scheme import DENSE, Scheme
 
-LARGEST_BATCH, SMALLEST_BATCH, SMALLEST_CALIBRATION_BATCH = 128, 4, 32
-BATCH_BYTES = 40 << 20
-"""Largest activation of a batch, about: MobileNetV2 at 224 pixels runs twice as fast in batches of 8 as of 128."""
+SMALLEST_CALIBRATION_BATCH = 32
 UNTOUCHED_BITS = 16
 ADAROUND_BITS = 6
 """Widest weights whose rounding is optimised."""
@@ -380,12 +378,6 @@ class Measurer:
                 )
             ),
         )
-
-
-def batch_of(network: Network) -> int:
-    """Returns how many images are best run together: as many as keep the largest activation within 40 MB."""
-    largest = max(4 * layer.K * layer.P * layer.Q for layer in network.layers)
-    return min(max(BATCH_BYTES // largest, SMALLEST_BATCH), LARGEST_BATCH)
 
 
 def _same_weights(one: RepairedLayer, other: RepairedLayer) -> bool:

@@ -26,7 +26,7 @@ from rich.table import Table
 from agent.build import Subject, open_subject, use_threads
 from agent.judge import margins_of
 from agent.run_folder import threads
-from compress.measure import batch_of
+from compress.batches import batch_of
 from envs.accuracy.archive import unpacked
 from envs.accuracy.early_stop import most_wrong, stopped_answers
 from envs.accuracy.statistics import drop_points

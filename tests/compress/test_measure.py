@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.measure import Measurer, batch_of
+from compress.measure import Measurer
 from compress.options import MeasureOptions
 from compress.profile import ACTIVATION_BITS, Profile, load_profile, profile, save_profile
 from compress.repair import RepairOptions
@@ -171,14 +170,6 @@ def test_zero_fractions_and_activation_errors(traced: TracedNetwork, profiled: P
     errors = profiled.layers[1].activation_error
     assert len(errors) == len(ACTIVATION_BITS)
     assert (np.diff(errors[:7]) < 0).all()
-
-
-def test_batches_hold_what_fits_the_cache(traced: TracedNetwork) -> None:
-    layer = traced.network.layers[0]
-    assert batch_of(traced.network) == 128
-    wide = replace(layer, K=96, P=112, Q=112)
-    assert batch_of(replace(traced.network, layers=(wide,))) == (40 << 20) // (4 * 96 * 112 * 112) == 8
-    assert batch_of(replace(traced.network, layers=(replace(layer, K=512, P=448, Q=448),))) == 4
 
 
 def test_behind_a_mean_over_positions_all_errors_add_up() -> None:

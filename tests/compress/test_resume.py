@@ -24,7 +24,7 @@ def changed(traced: TracedNetwork, *layers: int) -> tuple[Scheme, ...]:
 def test_resumed_runs_are_whole_runs(
     traced: TracedNetwork, profiled: Profile, images: Tensor, monkeypatch: pytest.MonkeyPatch, options: MeasureOptions
 ) -> None:
-    monkeypatch.setattr("compress.measure.LARGEST_BATCH", 16)
+    monkeypatch.setattr("compress.batches.LARGEST_BATCH", 16)
     last = len(traced.network.layers) - 1
     resumed = Measurer(traced, profiled, images, options=options)
     whole = Measurer(traced, profiled, images, options=replace(options, activation_cache_bytes=0))
