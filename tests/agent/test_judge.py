@@ -26,7 +26,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Assembly, Measurer
     net, data = f"{folder / 'net.py'}:build", str(folder / "data.npz")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ESPALIER_CACHE", str(folder / "cache"))
-        patch.setattr("compress.measure.LARGEST_BATCH", 8)
+        patch.setattr("compress.batches.LARGEST_BATCH", 8)
         subject = open_subject(net, "none", data)
         terms = Terms(Sources(net, "none", data, "eyeriss"), 8)
         return prepare(subject, load("eyeriss"), terms, lambda phase, done, total: None)
