@@ -32,15 +32,14 @@ class Closer:
         self.limits = limits
         self._lander = Lander(problem, Stepper(problem, Bounds.of(problem, limits).limited_costs))
 
-    def landed(self, found: Sequence[Measurement], bias_points: float) -> list[Landed]:
+    def landed(self, best: Measurement | None, found: Sequence[Measurement], bias_points: float) -> list[Landed]:
         """Returns plans that are expected to lose a little less than the limit, each once.
 
         Args:
-            found: plans measured on all images; landing starts from the best that keeps the limits and from the
-                mildest that does not.
+            best: that keeps the limits on all images, None where none does; landing starts from it.
+            found: plans measured on all images; landing starts from the mildest that loses too much, too.
             bias_points: what plans lose beyond their prediction.
         """
-        best = cheapest_kept(found, self.limits)
         broken = [entry for entry in found if entry.drop_points > self.limits.drop_points]
         starts = [entry for entry in (best, min(broken, key=lambda entry: entry.drop_points, default=None)) if entry]
         targets = [aim * self.limits.drop_points - bias_points for aim in AIMS]
@@ -51,9 +50,3 @@ class Closer:
             if target > 0.0
         ]
         return list({plan.choice.tobytes(): plan for plan in landed if plan.feasible}.values())
-
-
-def cheapest_kept(entries: Sequence[Measurement], limits: Budget) -> Measurement | None:
-    """Returns the measured plan of least objective that keeps the limits."""
-    kept = [entry for entry in entries if limits.satisfied_by(entry.cost)]
-    return min(kept, key=lambda entry: entry.objective, default=None)

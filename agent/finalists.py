@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtr
 
-from agent.closing import Closer, cheapest_kept
+from agent.closing import Closer
 from agent.expectation import Expectation
 from agent.landing import Landed
 from agent.limits import infeasible
@@ -93,18 +93,20 @@ def choose(problem: Problem, archive: Archive, final: Round, tick: Callable[[int
     """
     closer = Closer(problem, final.limits) if final.closes else None
     for attempt in range(final.attempts if final.all_images > final.search_images else 0):
-        best = cheapest_kept(archive.on(final.all_images), final.limits)
+        best = archive.best(final.limits, final.all_images)
         if final.enough(best):
             break
-        following = _candidates(problem, archive, final, closer).following(final.limits.drop_points, best)
+        following = _candidates(problem, archive, final, closer, best).following(final.limits.drop_points, best)
         if following is None:
             break
         archive.evaluate(following, final.all_images)
         tick(attempt + 1)
-    return cheapest_kept(archive.on(final.all_images), final.limits) or _unchanged(problem, archive, final)
+    return archive.best(final.limits, final.all_images) or _unchanged(problem, archive, final)
 
 
-def _candidates(problem: Problem, archive: Archive, final: Round, closer: Closer | None) -> Candidates:
+def _candidates(
+    problem: Problem, archive: Archive, final: Round, closer: Closer | None, best: Measurement | None
+) -> Candidates:
     """Returns what may be measured next: plans that the search measured, and landed ones."""
     searched = archive.on(final.search_images)
     found = archive.on(final.all_images)
@@ -115,7 +117,7 @@ def _candidates(problem: Problem, archive: Archive, final: Round, closer: Closer
         for entry in searched
         if costs_only.satisfied_by(entry.cost) and archive.known(entry.choice, final.all_images) is None
     ]
-    landed = [] if closer is None else closer.landed(found, expectation.bias_points)
+    landed = [] if closer is None else closer.landed(best, found, expectation.bias_points)
     unknown = [plan for plan in landed if archive.known(plan.choice, final.all_images) is None]
     rivals: list[Measurement | Landed] = [*fresh, *unknown]
     return Candidates(

@@ -22,11 +22,10 @@ from experiments.arena_page import table_of, write_page
 from experiments.bouts import Bout, fill
 from experiments.cells import RESULT, Cell, Point, read_cell
 from experiments.contestants import contestants
-from experiments.request import add_flags, check_counts, settings_of
+from experiments.request import add_flags, check_counts, settings_of, worker_count
 from experiments.standings import Standing, standing, union_hypervolumes
 from plan.atomic import write_atomically
 from plan.command import DONE, Parser, run_command
-from plan.errors import InvalidValueError
 
 DROPS = (0.5, 1.0, 1.7)
 
@@ -42,7 +41,7 @@ def _parser() -> Parser:
     add_flags(parser, evaluations=60, out="arena")
     parser.add_argument("--objective", default="energy", help="as of agent.train (default: energy)")
     parser.add_argument("--contestants", help=f"titles separated by commas (default: all of {_titles()})")
-    parser.add_argument("--workers", type=int, default=2, help="cells at a time, one thread each (default: 2)")
+    parser.add_argument("--workers", default="2", help="cells at a time, one thread each (default: 2)")
     parser.add_argument("--docs", metavar="FILE", help="also put the table into this file, between its markers")
     parser.add_argument("--dry-run", action="store_true", help="name the missing cells and stop")
     return parser
@@ -55,14 +54,13 @@ def _titles() -> str:
 def _arena(parser: Parser, arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
     check_counts(options)
-    if options.workers < 1:
-        raise InvalidValueError(f"--workers {options.workers} is too few; allowed: 1 or more")
+    workers = worker_count(options.workers)
     out = Path(options.out)
     bouts = {net: _bouts(options, net, out) for net in options.nets.split(",")}
     if not options.dry_run:
         for net, own in bouts.items():
             settings = replace(settings_of(options, net), objective=options.objective)
-            fill(settings, own, options.workers, partial(_tell, objective=options.objective))
+            fill(settings, own, workers, partial(_tell, objective=options.objective))
     every = [bout for own in bouts.values() for bout in own]
     _write(every, out, options)
     return DONE

@@ -55,3 +55,14 @@ def settings_of(options: argparse.Namespace, net: str) -> Settings:
         steps=options.steps,
         evaluations=options.evaluations,
     )
+
+
+def worker_count(text: str) -> int:
+    """Returns how many cells run at a time.
+
+    Raises:
+        InvalidValueError: not a whole number from 1.
+    """
+    if not text.isdigit() or int(text) == 0:
+        raise InvalidValueError(f"--workers {text} is no count (allowed: a whole number from 1)")
+    return int(text)

@@ -14,12 +14,13 @@ from rich.console import Console
 
 from agent.progress import Display, make_display
 from agent.terminal import console_for, write_json
+from experiments.request import worker_count
 from experiments.sweep_backends import BACKENDS, Places
 from experiments.sweep_cell import Cell, Outcome
 from experiments.sweep_file import read_sweep
 from experiments.sweep_table import FAILED, print_table, write_results
 from plan.command import DIFFERENT, DONE, Parser, run_command
-from plan.errors import InvalidValueError, UnwritableError
+from plan.errors import UnwritableError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +40,7 @@ def _sweep(options: argparse.Namespace) -> int:
     file = Path(options.file)
     cells = read_sweep(file)
     out = Path(options.out) if options.out else Path("runs") / file.stem
-    places = Places(_workers(options.workers), options.address)
+    places = Places(worker_count(options.workers), options.address)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -55,12 +56,6 @@ def _sweep(options: argparse.Namespace) -> int:
         print_table(Console(), outcomes)
         sys.stdout.write("".join(f"{path}\n" for path in written))
     return DIFFERENT if failed else DONE
-
-
-def _workers(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise InvalidValueError(f"--workers {text} is no count (allowed: a whole number from 1)")
-    return int(text)
 
 
 def _run(cells: Sequence[Cell], out: Path, backend: str, places: Places, display: Display) -> list[Outcome]:

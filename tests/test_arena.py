@@ -138,4 +138,4 @@ def test_a_tiny_arena_fills_its_cells_once(bench: Bench) -> None:
 
 def test_no_workers_fill_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--nets", "resnet20", "--workers", "0"]) == 2
-    assert "--workers 0 is too few; allowed: 1 or more" in capsys.readouterr().err
+    assert "--workers 0 is no count (allowed: a whole number from 1)" in capsys.readouterr().err
