@@ -24,7 +24,7 @@ class IntegerLayer:
 
     levels: int16, shape of the weight tensor, within `container_bits`
     zero_point: int16 (K',), within `container_bits`, 0 where weights are rounded symmetrically
-    scale: float32 (K',), positive, one per output
+    scale: float32 (K',), one per output; negative only where the container does not hold the negated levels
     container_bits: 4, 8 or 16, the narrowest that holds every level of the layer's width
     """
 
@@ -45,9 +45,8 @@ class Folded:
 def fold(compressed: Compressed) -> Folded:
     """Returns a copy whose layers take in the batch norm that follows them; its output is the same but for rounding.
 
-    A batch norm multiplies the scale of every output, never its levels; a negative factor changes their sign. A batch
-    norm stays where a layer is called more than once, or where a changed sign leaves the container (level -8 in four
-    bits).
+    A batch norm multiplies the scale of every output, never its levels. A batch norm stays where a layer is called more
+    than once.
     """
     module = copy.deepcopy(compressed.module)
     layers = {}
@@ -71,7 +70,19 @@ def _integer(module: fx.GraphModule, record: LayerRecord) -> IntegerLayer:
     zero_point = np.zeros(len(weight), np.int64) if record.zero_point is None else record.zero_point[kept]
     levels = np.rint(weight / _per_output(scale, weight.ndim)) + _per_output(zero_point, weight.ndim)
     bits = container_bits(record.scheme.weight_bits)
-    return IntegerLayer(levels.astype(np.int16), zero_point.astype(np.int16), scale, bits)
+    return _upright(IntegerLayer(levels.astype(np.int16), zero_point.astype(np.int16), scale, bits))
+
+
+def _upright(found: IntegerLayer) -> IntegerLayer:
+    """Returns the same weights with positive scales wherever the container holds the levels of the other sign.
+
+    Not every runtime takes negative scales; level -8 in four bits has no counterpart.
+    """
+    most = 2 ** (found.container_bits - 1) - 1
+    lowest = np.minimum(found.levels.reshape(len(found.levels), -1).min(1, initial=0), found.zero_point)
+    sign = np.where((found.scale < 0) & (-lowest <= most), -1, 1).astype(np.int16)
+    levels = found.levels * _per_output(sign, found.levels.ndim)
+    return IntegerLayer(levels, found.zero_point * sign, found.scale * sign.astype(np.float32), found.container_bits)
 
 
 def _per_output(values: NDArray[Any], dims: int) -> NDArray[Any]:
@@ -90,22 +101,20 @@ def _norm_behind(module: fx.GraphModule, target: str) -> fx.Node | None:
 
 
 def _fold_one(module: fx.GraphModule, target: str, found: IntegerLayer, node: fx.Node) -> IntegerLayer:
-    """Folds one batch norm into its layer where the levels allow it; returns the layer's integers."""
+    """Folds one batch norm into its layer; returns the layer's integers."""
     layer, norm = weight_layer(module, target), module.get_submodule(str(node.target))
     factor, shift = affine(norm)
-    sign = np.sign(factor).astype(np.int16)  # 0 where the norm erases an output
-    dims = found.levels.ndim
-    levels, zero_point = found.levels * _per_output(sign, dims), found.zero_point * sign
-    if max(levels.max(initial=0), zero_point.max(initial=0)) >= 2 ** (found.container_bits - 1):
-        return found
-    scale = np.where(factor == 0, found.scale, found.scale * np.abs(factor)).astype(np.float32)
-    weight = (levels - _per_output(zero_point, dims)) * _per_output(scale, dims)
+    dims, left = found.levels.ndim, (factor != 0).astype(np.int16)  # the norm erases outputs of factor 0
+    levels, zero_point = found.levels * _per_output(left, dims), found.zero_point * left
+    scale = np.where(factor == 0, found.scale, found.scale * factor).astype(np.float32)
+    folded = _upright(IntegerLayer(levels, zero_point, scale, found.container_bits))
+    weight = (folded.levels - _per_output(folded.zero_point, dims)) * _per_output(folded.scale, dims)
     bias = 0.0 if layer.bias is None else layer.bias.detach().numpy().astype(np.float64)
     layer.weight = nn.Parameter(torch.from_numpy(weight), requires_grad=False)
     layer.bias = nn.Parameter(torch.from_numpy((bias * factor + shift).astype(np.float32)), requires_grad=False)
     node.replace_all_uses_with(node.all_input_nodes[0])
     module.graph.erase_node(node)
-    return IntegerLayer(levels, zero_point, scale, found.container_bits)
+    return folded
 
 
 def affine(norm: nn.Module) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

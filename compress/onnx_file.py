@@ -184,7 +184,7 @@ def _coarse_biases(compressed: Compressed, layers: Mapping[str, IntegerLayer]) -
     ranges, found = compressed.ranges, []
     for layer, record in zip(compressed.traced.network.layers, compressed.records, strict=True):
         read, written = ranges.get(layer.input_tensor), ranges.get(layer.output_tensor or "")
-        step = 0.0 if read is None else read.scale * float(layers[record.target].scale.max(initial=0.0))
+        step = 0.0 if read is None else read.scale * float(np.abs(layers[record.target].scale).max(initial=0.0))
         if written is not None and step > FINE_BIAS * written.scale:
             found.append(record.target)
     return found

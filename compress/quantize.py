@@ -1,10 +1,11 @@
 """Rounding of weights and activations to a stored width.
 
-Weights: one scale per output or per tensor, levels -2^(b-1) ... 2^(b-1) - 1 times the scale; asymmetric ones are
-shifted by a whole-numbered zero point. Activations: one scale and zero point per tensor (one per channel would need a
-product inside the sum over channels, which no integer accelerator has); unsigned from zero for non-negative tensors,
-else with a whole-numbered zero point, levels 0 ... 2^b - 1. Zero is always exact. Ranges by min-max, percentile or
-least squared error; defaults are the best measured ones (docs/compression.md).
+Weights: one scale per output or per tensor, levels -2^(b-1) ... 2^(b-1) - 1 times the scale. That of narrow weights
+may be negative: the extra level then lies among the positive weights. Asymmetric levels are shifted by a whole-
+numbered zero point. Activations: one scale and zero point per tensor (one per channel would need a product inside the
+sum over channels, which no integer accelerator has); unsigned from zero for non-negative tensors, else with a whole-
+numbered zero point, levels 0 ... 2^b - 1. Zero is always exact. Ranges by min-max, percentile or least squared error;
+defaults are the best measured ones (docs/compression.md).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from plan.errors import InvalidValueError
 WEIGHT_SHRINKS = tuple(np.linspace(1.0, 0.4, 25))
 RANGE_SHRINKS = tuple(np.linspace(1.0, 0.1, 46))
 SMALLEST_SCALE = 1e-12
+SIGNED_BITS = 4
+"""Widest weights whose scales may be negative: one level more on the better side is one in eight at 3 bits."""
 MIN_MAX, PERCENTILE, MINIMUM_ERROR = RANGES = ("min-max", "percentile", "minimum-error")
 
 
@@ -70,7 +73,9 @@ class WeightGrid:
     zero_point: Tensor
 
 
-def weight_grid(weight: Tensor, bits: int, importance: Tensor, quantiser: WeightQuantiser) -> WeightGrid:
+def weight_grid(
+    weight: Tensor, bits: int, importance: Tensor, quantiser: WeightQuantiser, *, signed: bool = False
+) -> WeightGrid:
     """Returns the levels of every row of a weight matrix.
 
     Args:
@@ -78,12 +83,13 @@ def weight_grid(weight: Tensor, bits: int, importance: Tensor, quantiser: Weight
         bits: stored width, 2 to 16
         importance: broadcastable to `weight`, non-negative: the diagonal of the layer's input moments
         quantiser: least error is sought among 25 clipping points of the largest magnitude, weighted by importance
+        signed: whether it is sought with negative scales too, up to `SIGNED_BITS`; only symmetric levels of least error
     """
     importance = importance.expand_as(weight)
     rows = weight if quantiser.per_channel else weight.reshape(1, -1)
     importance = importance if quantiser.per_channel else importance.reshape(1, -1)
     if quantiser.symmetric and quantiser.ranges == MINIMUM_ERROR:
-        scale = weight_scales(rows, bits, importance)
+        scale = weight_scales(rows, bits, importance, signed=signed)
         zero = torch.zeros_like(scale)
     else:
         scale, zero = _searched(rows, bits, importance, quantiser)
@@ -123,23 +129,25 @@ def _weight_limits(rows: Tensor, quantiser: WeightQuantiser) -> tuple[Tensor, Te
     return bottom, top
 
 
-def weight_scales(weight: Tensor, bits: int, importance: Tensor) -> Tensor:
+def weight_scales(weight: Tensor, bits: int, importance: Tensor, *, signed: bool = False) -> Tensor:
     """Returns the scale of every row that minimises the importance-weighted squared rounding error.
 
     Args:
         weight: (..., D) float32
         bits: stored width, 2 to 16
         importance: broadcastable to `weight`, non-negative; the diagonal of the layer's input moments
+        signed: whether scales up to `SIGNED_BITS` may be negative
 
     Returns:
-        (...) float32, positive; a grid search over 25 clipping points of the row's largest magnitude.
+        (...) float32; a grid search over 25 clipping points of the row's largest magnitude, on either side if signed.
     """
     low, high = weight_levels(bits)
     largest = weight.abs().amax(-1).clamp_min(SMALLEST_SCALE * high)
     chosen = largest / high
     least = torch.full_like(largest, torch.inf)
-    for shrink in WEIGHT_SHRINKS:
-        scale = largest * (float(shrink) / high)
+    signs = (1.0, -1.0) if signed and bits <= SIGNED_BITS else (1.0,)
+    for factor in (sign * float(shrink) for sign in signs for shrink in WEIGHT_SHRINKS):
+        scale = largest * (factor / high)
         rounded = (weight / scale[..., None]).round_().clamp_(low, high).mul_(scale[..., None])
         error = rounded.sub_(weight).square_().mul_(importance).sum(-1)
         better = error < least

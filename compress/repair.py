@@ -68,6 +68,7 @@ class RepairOptions:
     passes: of coordinate descent after rounding
     scales: times that the scales are refitted to the levels at up to 6 bits, each followed by a pass of descent
     starts: scales that this begins from, the best end taken for every output
+    signed: whether scales of weights up to 4 bits may be negative, so that the extra level is where it is of use
     quantiser: how the levels of weights are placed
     """
 
@@ -77,6 +78,7 @@ class RepairOptions:
     passes: int = 1
     scales: int = 2
     starts: int = 2
+    signed: bool = True
     quantiser: WeightQuantiser = DEFAULT_WEIGHTS
 
 
@@ -84,7 +86,8 @@ class RepairOptions:
 class RepairedLayer:
     """A layer's weights as they are stored.
 
-    levels: int8 (K, D), int16 above 8 bits or with zero points, zero where removed; scale: float32 (K,)
+    levels: int8 (K, D), int16 above 8 bits or with zero points, zero where removed
+    scale: float32 (K,), some negative at up to 4 bits
     packed_mask: uint8 (K, ceil(D / 8)), a bit per weight that is kept; bits: width
     zero_point: int64 (K,), what is added to a level where it is stored; None where all are 0
     """
@@ -297,8 +300,8 @@ class LayerRepair:
 
     def _finish(self, weight: Tensor, mask: Tensor, bits: int, problem: Problem | None) -> RepairedLayer:
         """Rounds the weights, in order and with descent where there is a problem to solve."""
-        symmetric = self.options.quantiser.symmetric
-        levels_of = weight_grid(weight, bits, self._importance(problem), self.options.quantiser)
+        quantiser, signed = self.options.quantiser, self.options.signed
+        levels_of = weight_grid(weight, bits, self._importance(problem), quantiser, signed=signed)
         levels = (weight / levels_of.scale[:, None]).round().clamp(levels_of.low[:, None], levels_of.high[:, None])
         pieces = [
             Piece(block, self._gather(weight, block), self._gather(mask, block).float())
@@ -310,8 +313,8 @@ class LayerRepair:
         for piece, multiples in zip(pieces, found, strict=True):
             levels[:, piece.block.columns] = multiples.transpose(1, 2).reshape(self.layer.K, -1)
         levels = levels * mask
-        stored = levels.to(torch.int8 if bits <= 8 and symmetric else torch.int16)
-        zero_point = None if symmetric else levels_of.zero_point.long().numpy()
+        stored = levels.to(torch.int8 if bits <= 8 and quantiser.symmetric else torch.int16)
+        zero_point = None if quantiser.symmetric else levels_of.zero_point.long().numpy()
         scale = grid.scale.reshape(-1).numpy()
         return RepairedLayer(stored.numpy(), scale, np.packbits(mask.numpy(), axis=1), bits, zero_point)
 

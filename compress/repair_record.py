@@ -18,7 +18,7 @@ EQUALISATION, UPDATE, SEQUENTIAL, ROUNDING, STATISTICS = STEPS = (
     "statistics re-estimation",
 )
 IN_EVERY_PLAN = ("rounds", "passes")
-ABSENT = {"scales": 0, "exchanges": 0, "starts": 1}
+ABSENT = {"scales": 0, "exchanges": 0, "starts": 1, "signed": 0}
 """Parameters of the update that older plans do not record, and what stands for their not having been there."""
 SEQUENTIAL_IMAGES, ROUNDING_STEPS = 256, 1000
 REPAIRS: dict[str, MeasureOptions] = {
@@ -50,7 +50,7 @@ def recorded(options: MeasureOptions, *, equalised: bool = False) -> list[tuple[
 
 
 def _of_update(repair: RepairOptions) -> dict[str, int]:
-    return {name: getattr(repair, name) for name in (*IN_EVERY_PLAN, *ABSENT)}
+    return {name: int(getattr(repair, name)) for name in (*IN_EVERY_PLAN, *ABSENT)}
 
 
 def equalises(repairs: Sequence[Mapping[str, Any]]) -> bool:
@@ -73,7 +73,8 @@ def options_of(repairs: Sequence[Mapping[str, Any]]) -> MeasureOptions:
     update, default = found.get(UPDATE), RepairOptions()
     recorded_update = {} if update is None else {**ABSENT, **update}
     numbers = {name: recorded_update.get(name, getattr(default, name)) for name in (*IN_EVERY_PLAN, *ABSENT)}
-    repair = replace(default, update=update is not None, **numbers)
+    signed = bool(numbers.pop("signed"))
+    repair = replace(default, update=update is not None, signed=signed, **numbers)
     return replace(
         DEFAULT_OPTIONS,
         repair=repair,

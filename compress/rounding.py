@@ -79,14 +79,14 @@ def _rounded(pieces: Sequence[Piece], grid: Grid, effort: Effort) -> tuple[Grid,
 def best_scale(pieces: Sequence[Piece], levels: Sequence[Tensor], scale: Tensor) -> Tensor:
     """Returns the scale (G, K / G) of every output that loses least with the levels held: sum q H t / sum q H q.
 
-    An output whose levels are all 0, or point away from its target, keeps the scale it has.
+    An output whose levels are all 0, or point away from its target, keeps the scale it has; no scale changes its sign.
     """
     along, square = torch.zeros_like(scale), torch.zeros_like(scale)
     for piece, found in zip(pieces, levels, strict=True):
         curved = piece.block.factors.moment @ found
         along += (curved * piece.block.target).sum(1)
         square += (curved * found).sum(1)
-    return torch.where((square > 0) & (along > 0), along / square.clamp_min(1e-30), scale)
+    return torch.where((square > 0) & (along * scale > 0), along / square.clamp_min(1e-30), scale)
 
 
 def _descended(pieces: Sequence[Piece], rounded: Sequence[Tensor], grid: Grid) -> list[Tensor]:

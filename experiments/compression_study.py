@@ -82,6 +82,7 @@ VARIANTS: dict[str, Variant] = {
     "without descent": _with(RepairOptions(passes=0)),
     "without refitted scales": _with(RepairOptions(scales=0)),
     "without other starts": _with(RepairOptions(starts=1)),
+    "without negative scales": _with(RepairOptions(signed=False)),
     "without spread": Variant(replace(ALL, spread=False)),
     "with rounding optimisation": Variant(replace(ALL, rounding_steps=ROUNDING_STEPS)),
     "without re-estimation": Variant(replace(ALL, recalibrate=False)),

@@ -90,7 +90,8 @@ def test_weights_are_integers_of_the_smallest_container(smaller: Compressed, mod
     levels = onnx.numpy_helper.to_array(found["head.weight.levels"]).astype(int)
     expected = fold(smaller).layers["head"].levels
     assert np.array_equal(levels, expected)
-    assert -4 <= levels.min() <= levels.max() <= 3
+    assert np.abs(levels).max() <= 4
+    assert np.ptp(levels, axis=1).max() <= 7  # three bits: -4 to 3, or -3 to 4 where the scale was negative
 
 
 def test_activations_are_clipped_to_their_own_range(smaller: Compressed, model: "onnx.ModelProto") -> None:
@@ -138,16 +139,26 @@ def test_asymmetric_weights_keep_their_zero_points(smaller: Compressed, images: 
     assert onnx_session.agreement(answers(smaller, images), found).largest_difference < 0.1
 
 
-def test_a_changed_sign_that_does_not_fit_leaves_the_norm(measurer: Measurer, traced: TracedNetwork) -> None:
+def test_scales_stay_negative_only_where_levels_have_no_counterpart(
+    measurer: Measurer, traced: TracedNetwork, images: Tensor
+) -> None:
     compressed = measurer.apply([Scheme(DENSE, 1.0, 4, 8) for _ in traced.network.layers])
-    levels = fold(compressed).layers["inner"].levels
-    row = int(np.argmin(levels.reshape(len(levels), -1).min(1)))
-    compressed.module.get_submodule("inner_norm").weight[row] *= -1
-    folded = fold(compressed)
-    kept = any(node.target == "inner_norm" for node in folded.module.graph.nodes)
-    assert kept == (levels.min() == -8)
-    if not kept:
-        assert np.array_equal(folded.layers["inner"].levels[row], -levels[row])
+    norm, inner = compressed.module.get_submodule("inner_norm"), fold(compressed).layers["inner"]
+    scale = next(record.scale for record in compressed.records if record.target == "inner")
+    weight, seventh = compressed.module.get_submodule("inner").weight, 7 * abs(float(scale[0]))
+    weight[0].clamp_(-seventh, seventh)  # no level -8, whose counterpart four bits do not hold
+    norm.weight *= torch.where(torch.from_numpy(scale > 0), -1.0, 1.0) * norm.weight.sign()
+    turned = fold(compressed).layers["inner"]
+    assert turned.scale[0] > 0
+    assert (turned.scale < 0).any()
+    lowest = turned.levels.reshape(len(turned.levels), -1).min(1)
+    assert (lowest[turned.scale < 0] == -8).all()
+    assert turned.container_bits == inner.container_bits == 4
+    assert not [node for node in fold(compressed).module.graph.nodes if "norm" in str(node.target)]
+    found = onnx_session.run(
+        onnx_session.open_session(onnx_file.compressed_model(compressed).SerializeToString()), images
+    )
+    assert onnx_session.agreement(answers(compressed, images), found).largest_difference < 0.1
 
 
 @pytest.mark.parametrize(("bits", "container"), [(2, 4), (4, 4), (5, 8), (8, 8), (9, 16), (16, 16)])

@@ -42,6 +42,22 @@ def test_scale_minimises_the_weighted_error_against_the_largest_magnitude() -> N
     assert float(weight_scales(weight, 3, torch.ones(1, 5))) == pytest.approx(0.3 / high, rel=0.1)
 
 
+def test_a_negative_scale_puts_the_extra_level_where_it_is_of_use() -> None:
+    weight = torch.tensor([[4.0, -3.0, 2.0, 1.0], [-4.0, 3.0, 2.0, 1.0]])
+    everywhere = torch.ones(1, 4)
+    low, high = weight_levels(3)
+    scale = weight_scales(weight, 3, everywhere, signed=True)
+    assert (scale < 0).tolist() == [True, False]
+    one_sided = weight_scales(weight, 3, everywhere)
+    errors = [
+        (((weight / found[:, None]).round().clamp(low, high) * found[:, None] - weight) ** 2).sum(1)
+        for found in (scale, one_sided)
+    ]
+    assert errors[0][0] < 0.5 * errors[1][0]
+    assert errors[0][1] == errors[1][1]
+    assert torch.equal(weight_scales(weight, 5, everywhere, signed=True), weight_scales(weight, 5, everywhere))
+
+
 @settings(max_examples=30)
 @given(bits=st.integers(2, 8), signed=st.booleans(), seed=st.integers(0, 50))
 def test_activation_levels_hold_zero_and_fit_the_width(bits: int, signed: bool, seed: int) -> None:

@@ -19,6 +19,7 @@ from plan.errors import InvalidValueError
         replace(
             DEFAULT_OPTIONS, repair=RepairOptions(rounds=3, passes=2, exchanges=1, starts=2), calibration_images=100
         ),
+        MeasureOptions(repair=RepairOptions(signed=False)),
     ],
 )
 def test_what_is_recorded_is_read_back(options: MeasureOptions) -> None:
@@ -30,6 +31,7 @@ def test_a_plan_without_later_parameters_ran_without_them() -> None:
     entry = {"name": "second-order weight update", "parameters": {"rounds": 10, "passes": 1}}
     found = options_of([entry]).repair
     assert (found.rounds, found.passes, found.scales, found.exchanges, found.starts) == (10, 1, 0, 0, 1)
+    assert found.signed is False
 
 
 def test_the_flag_names_every_choice() -> None:

@@ -33,6 +33,8 @@ def test_the_best_scale_by_hand() -> None:
     found = best_scale([part], [levels], torch.tensor([[0.3, 0.4]]))
     # first output: (1 * 1 + 2 * 3) / (1 + 4); the second one's only level points away from its target
     assert torch.allclose(found, torch.tensor([[1.4, 0.4]]))
+    turned = best_scale([part], [-levels], torch.tensor([[-0.3, -0.4]]))
+    assert torch.allclose(turned, torch.tensor([[-1.4, -0.4]]))
 
 
 def test_every_refit_of_the_scales_loses_less_or_the_same() -> None:
