@@ -17,7 +17,7 @@ from agent.effort import Effort
 from agent.exploration import FIRST_TARGETS, HIGHEST_DROP, LOWEST_DROP, jittered_plans, nearest
 from agent.finalists import Round, choose
 from agent.held_out import held_out_plans, study, unmeasured
-from agent.judge import Judge, Right, StoredMeasure, ValidationMeasure
+from agent.judge import Judge, Right, SplitMeasure, StoredMeasure
 from agent.measuring import Measuring
 from agent.problem_file import save_problem
 from agent.progress import Display
@@ -125,7 +125,7 @@ class Campaign:
     def __post_init__(self) -> None:
         """Keeps the problem for later questions, and opens the measurements that an interrupted run left."""
         save_problem(self.folder.checkpoint, self.problem)
-        measure = ValidationMeasure(self.judge, self.splits.validation)
+        measure = SplitMeasure(self.judge, self.splits.validation)
         store = Archive(self.problem, measure, self.folder.checkpoint / "evaluations.jsonl")
         self.archive = WatchedArchive(self.problem, StoredMeasure(store), self._measured)
         self._observer = Watcher(self.display, self.folder)
@@ -282,19 +282,19 @@ class Campaign:
 
     def document(self, entry: Measured, test: Measurement | None) -> Document:
         """Returns a measured plan as plan.json holds it."""
-        validation = Measurement(self.archive.dense(entry.images), self._baseline(entry.images), entry.correct)
+        images = entry.images
+        validation = Measurement(self.archive.dense(images), self._baseline(images), entry.correct, entry.assumed)
         predicted = self.problem.predicted_drop(entry.choice)
         return describe(self.assembly, Found(entry.choice, predicted, validation, test), self.order, self.made_by())
 
     def _baseline(self, images: int) -> Right:
-        """Returns which of the first validation images the dense baseline answers right; pins may forbid it."""
+        """Returns which validation images the dense baseline answers right, so many run; pins may forbid it."""
         space = self.problem.space
         if (space.start == space.baseline).all():
             return self.archive.evaluate(space.baseline, images).correct
         if images not in self._baselines:
-            self._baselines[images] = self.judge.right(
-                space.schemes(space.baseline), self.splits.validation.first(images)
-            )
+            measure = SplitMeasure(self.judge, self.splits.validation)
+            self._baselines[images] = measure.correct(space.schemes(space.baseline), images)
         return self._baselines[images]
 
     def made_by(self) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from agent.config import Settings
 from plan.layer import Network
 
 SEARCH_IMAGES = 2000
-"""Validation images on which a search measures; final candidates see all of them."""
-FIDELITY_IMAGES = 1000
+"""Validation images that run for every plan that a search measures; final candidates see all of them."""
 CALIBRATION_PASS_IMAGES = 512
 FLOPS_PER_SECOND, REPAIR_FLOPS_PER_SECOND = 4e10, 8e10
 PROFILE_PASSES, TABLE_REPAIRS = 60, 6
@@ -37,8 +36,8 @@ class Effort:
         steps: layer decisions that the agent trains on.
         evaluations: plans measured during the search, `calibration_plans` of them before it.
         adaptation_plans: of these, the agent's own from which it learns once more.
-        search_images: validation images that the search measures on.
-        fidelity_plans, fidelity_images: plans that no fit sees, and the images that they are measured on.
+        search_images: validation images that run for every plan that the search measures.
+        fidelity_plans, fidelity_images: plans that no fit sees, and the images that run for each.
         finalists: plans measured on all validation images, at most.
     """
 
@@ -102,7 +101,7 @@ def effort_of(settings: Settings, network: Network, images: Mapping[str, int]) -
         adaptation_plans=min(evaluations // 8, MOST_ADAPTATION_PLANS),
         search_images=search_images,
         fidelity_plans=FIDELITY_PLANS,
-        fidelity_images=min(FIDELITY_IMAGES, search_images),
+        fidelity_images=search_images,
         finalists=FINALISTS,
     )
 

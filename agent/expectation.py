@@ -17,6 +17,8 @@ BIAS_PRIOR = 1.0
 VARIANCE, VARIANCE_PRIOR = 400.0, 3.0
 """Squared points by which one image scatters about a predicted drop, as if so many plans had shown it: a plan that
 changes the answer to 4 % of the images has 100^2 * 0.04."""
+SURE_SPREAD = 0.05
+"""Points by which a plan's drop differs, as a standard deviation, for images that the search took for sure."""
 MILDEST, STRONGEST = 0.25, 4.0
 """Plans predicted to lose so many points show that scatter."""
 
@@ -27,7 +29,7 @@ class Expectation:
 
     Attributes:
         problem: predicts drops; its calibration was fitted on the search's images.
-        share: of all images that the search saw.
+        share: of all images that the search's measurements speak of.
         bias_points: what plans lose beyond their prediction on the images that the search did not see.
         new_spread: standard deviation of the drop of a plan that was never measured, in points.
     """
@@ -44,7 +46,7 @@ class Expectation:
     ) -> Expectation:
         """Returns what plans measured on the search's images, and on all of them, teach about the rest."""
         known = {entry.choice.tobytes(): entry for entry in searched}
-        share = searched[0].images / images if searched else 0.0
+        share = len(searched[0].correct) / images if searched else 0.0
         new_spread = float(np.sqrt(_variance(problem, searched) / images))
         blank = cls(problem, share, known, 0.0, new_spread)
         return cls(problem, share, known, blank._bias(found), new_spread)
@@ -52,7 +54,7 @@ class Expectation:
     @property
     def searched_spread(self) -> float:
         """Standard deviation of the drop on all images of a plan that the search measured, in points."""
-        return float(np.sqrt(1.0 - self.share)) * self.new_spread
+        return float(np.hypot(np.sqrt(1.0 - self.share) * self.new_spread, SURE_SPREAD))
 
     def of_searched(self, entries: Sequence[Measurement]) -> FloatArray:
         """Returns the expected drops, points (n,), of plans that the search measured."""
@@ -89,6 +91,6 @@ def _variance(problem: Problem, searched: Sequence[Measurement]) -> float:
     predicted = np.array([problem.predicted_drop(entry.choice) for entry in full])
     measured = np.array([entry.drop_points for entry in full])
     near = (predicted >= MILDEST) & (predicted <= STRONGEST)
-    images = np.array([entry.images for entry in full])
+    images = np.array([len(entry.correct) for entry in full])
     shown = float((images * (measured - predicted) ** 2)[near].sum())
     return (VARIANCE_PRIOR * VARIANCE + shown) / (VARIANCE_PRIOR + int(near.sum()))

@@ -132,7 +132,7 @@ def described(run: OpenedRun, found: Answer) -> Document:
         entry = found.measured
         known = run.archive.known(run.problem.space.baseline, entry.images)
         as_given = run.archive.dense(entry.images)
-        validation = Measurement(as_given, as_given, entry.correct).to_json()
+        validation = Measurement(as_given, as_given, entry.correct, entry.assumed).to_json()
         if known is not None:
             baseline["validation"] = 100.0 * float(known.correct.mean())
     return {

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from agent.build import Assembly
 from agent.differences import Comparison, compare
-from agent.judge import Judge
+from agent.judge import Judge, SplitMeasure
 from agent.plan_sources import Sources
 from agent.prediction import predict
 from agent.progress import Display
@@ -72,19 +72,20 @@ def recompute(document: Document, sources: Sources, accelerator: Accelerator, di
 
 def _measured(document: Document, assembly: Assembly, choice: Choices, measurer: Measurer) -> Found:
     """Returns the plan measured on as many images as it says, all of them once it was tested."""
-    judge = Judge(assembly.subject, measurer)
-    space, splits, stated = assembly.space, assembly.subject.dataset.splits, document["accuracy"]
+    judge, space = Judge(assembly.subject, measurer), assembly.space
+    splits, stated = assembly.subject.dataset.splits, document["accuracy"]
 
-    def measured(images: Images) -> Measurement:
-        return Measurement(
-            judge.right_as_given(images),
-            judge.right(space.schemes(space.baseline), images),
-            judge.right(space.schemes(choice), images),
-        )
+    def measured(images: Images, run: int) -> Measurement:
+        measure = SplitMeasure(judge, images)
+        baseline = measure.correct(space.schemes(space.baseline), run)
+        plan = measure.correct_until(space.schemes(choice), run, len(images))
+        return Measurement(measure.dense(run), baseline, plan.correct, plan.assumed)
 
     tested, seen = stated["test"] is not None, stated["validation"]
-    validation = splits.validation if tested or seen is None else splits.validation.first(seen["images"])
-    return Found(choice, 0.0, measured(validation), measured(splits.test) if tested else None)
+    everything = len(splits.validation)
+    run = everything if tested or seen is None else seen["images"] - seen.get("assumed", 0)
+    validation = measured(splits.validation, run)
+    return Found(choice, 0.0, validation, measured(splits.test, len(splits.test)) if tested else None)
 
 
 def _proxy(document: Document) -> str:

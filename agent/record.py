@@ -32,11 +32,15 @@ BOOTSTRAP_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """Which images of a split the network as given, the dense baseline and a plan answer right, bool (N,) each."""
+    """Which images of a split the network as given, the dense baseline and a plan answer right, bool (N,) each.
+
+    assumed: how many did not run, the network as given being sure of them
+    """
 
     as_given: NDArray[np.bool_]
     baseline: NDArray[np.bool_]
     plan: NDArray[np.bool_]
+    assumed: int = 0
 
     @property
     def drop_points(self) -> float:
@@ -51,6 +55,7 @@ class Measurement:
             "drop_points": self.drop_points,
             "interval": [low, high],
             "images": len(self.plan),
+            **({"assumed": self.assumed} if self.assumed else {}),
         }
 
 

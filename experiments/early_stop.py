@@ -113,9 +113,9 @@ def read_record(file: Path) -> Record:
         for line in file.read_text(encoding="utf-8").splitlines():
             content = json.loads(line)
             if "dense" in content:
-                dense = unpacked(content["dense"], content["images"])
+                dense = unpacked(content["dense"], content["of"])
             elif "correct" in content and "run" not in content:
-                plans.append(unpacked(content["correct"], content["images"]))
+                plans.append(unpacked(content["correct"], content["of"]))
         if dense is None or not plans or any(len(plan) != len(dense) for plan in plans):
             raise ValueError("plans and network were not measured on the same images")
     except (KeyError, TypeError, ValueError) as error:

@@ -133,6 +133,10 @@ class Images:
         """Returns the first `count` images; the order is random but fixed, so this is a fair sample."""
         return Images(self.store, self.indices[:count], None if self.labels is None else self.labels[:count])
 
+    def chosen(self, places: NDArray[np.int64]) -> Images:
+        """Returns the images at these places, int64 (n,)."""
+        return Images(self.store, self.indices[places], None if self.labels is None else self.labels[places])
+
     def pixels(self, size: tuple[int, int]) -> Pixels:
         """Returns uint8 (N, H, W, 3), scaled and centre-cropped where the stored size differs.
 

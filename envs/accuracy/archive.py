@@ -23,21 +23,25 @@ from plan.errors import FileFormatError, MismatchError, UnwritableError
 from plan.scheme import Scheme
 from plan.space import Choices
 
-VERSION = 1
+VERSION = 2
 
 
 class Measure(Protocol):
-    """Really measured accuracy on validation images, counted by an `Archive`."""
+    """Really measured accuracy on validation images, counted by an `Archive`.
+
+    When `images` of them are to run, answers may speak of more, N: those of which the network as given is sure are then
+    taken to be answered as it answers them.
+    """
 
     @property
     def images_id(self) -> str:
         """Identifies network, weights and validation images: equal texts, equal answers."""
 
     def dense(self, images: int) -> NDArray[np.bool_]:
-        """Returns whether the network as given is right on each of the first images, bool (images,)."""
+        """Returns whether the network as given is right on each image that answers speak of, bool (N,)."""
 
     def correct(self, schemes: Sequence[Scheme], images: int) -> NDArray[np.bool_]:
-        """Returns whether a compressed network is right on each of the first images, bool (images,)."""
+        """Returns whether a compressed network is right on each image, bool (N,), so many of which run."""
 
     def correct_until(self, schemes: Sequence[Scheme], images: int, wrong: int) -> Answers:
         """Returns the same, but may leave out what remains once more than so many images are answered wrong."""
@@ -50,10 +54,11 @@ class Measurement:
     Attributes:
         key: SHA-256 of the choices, the images' id and their number.
         choice: int16 (L, 4).
-        correct: bool (images,); images that did not run count as right.
+        correct: bool (N,); images left out by a stop count as right.
         cost: measured drop beside predicted energy, latency and size.
         objective: relative to the baseline, 1.0 = dense at baseline bits.
-        images_run: how many ran; fewer than all where a limit was out of reach before.
+        images_run: how many ran; fewer than were to run where a limit was out of reach before.
+        assumed: how many of N nobody meant to run, see `Measure`.
     """
 
     key: str
@@ -62,11 +67,12 @@ class Measurement:
     cost: Budget
     objective: float
     images_run: int
+    assumed: int = 0
 
     @property
     def images(self) -> int:
-        """Number of images that the figures speak of."""
-        return len(self.correct)
+        """Number of images that were to run."""
+        return len(self.correct) - self.assumed
 
     @property
     def stopped(self) -> bool:
@@ -129,11 +135,11 @@ class Archive:
         return sum(entry.images - entry.images_run for entry in self._stops.values())
 
     def evaluate(self, choice: Choices, images: int, *, hopeless_points: float = math.inf) -> Measurement:
-        """Returns the measurement of a legal plan, int16 (L, 4), on the first images; counted when it is new.
+        """Returns the measurement of a legal plan, int16 (L, 4), for which so many images run; counted when it is new.
 
         Args:
             choice: the plan.
-            images: how many of the first images.
+            images: how many.
             hopeless_points: drop above which nobody asks how large it is: measuring may stop once a smaller one is out
                 of reach. A plan that stopped is measured in full when it is asked for without such a limit; the answer
                 to the same question stays the same, whatever was measured in between.
@@ -144,7 +150,7 @@ class Archive:
         found = self._found.get(key)
         if found is None or found.stopped:
             correct = self.measure.correct(self.problem.space.schemes(choice), images)
-            found = self._keep(key, choice, Answers(correct, len(correct)))
+            found = self._keep(key, choice, Answers(correct, images, len(correct) - images))
             self._append(self._line(found))
         return found
 
@@ -166,11 +172,11 @@ class Archive:
         return self._found.get(self.key(choice, images))
 
     def dense(self, images: int) -> NDArray[np.bool_]:
-        """Returns whether the network as given is right on each image, bool (images,); measured once and kept."""
+        """Returns whether the network as given is right on each image, bool (N,); measured once and kept."""
         if images not in self._dense:
             found = self.measure.dense(images)
             self._dense[images] = found
-            self._append({"dense": packed(found), "images": len(found)})
+            self._append({"dense": packed(found), "images": images, "of": len(found)})
         return self._dense[images]
 
     def on(self, images: int | None) -> tuple[Measurement, ...]:
@@ -195,9 +201,10 @@ class Archive:
     def _keep(self, key: str, choice: Choices, answers: Answers, wrong: int = -1) -> Measurement:
         """Returns what was measured after noting it; a stop never takes the place of a full measurement."""
         metrics, correct = self.problem.evaluate(choice[None]), answers.correct
-        cost = replace(metrics.budget(0), drop_points=drop_points(self.dense(len(correct)), correct))
+        dense = self.dense(len(correct) - answers.assumed)
+        cost = replace(metrics.budget(0), drop_points=drop_points(dense, correct))
         objective = float(self.problem.objective_value(metrics)[0])
-        found = Measurement(key, choice.copy(), correct, cost, objective, answers.run)
+        found = Measurement(key, choice.copy(), correct, cost, objective, answers.run, answers.assumed)
         if answers.stopped:
             self._stops[key, wrong] = found
         if not answers.stopped or key not in self._found or self._found[key].stopped:
@@ -216,8 +223,8 @@ class Archive:
         }
 
     def _line(self, entry: Measurement) -> dict[str, Any]:
-        correct = packed(entry.correct)
-        return {"key": entry.key, "choice": entry.choice.tolist(), "images": entry.images, "correct": correct}
+        counts = {"images": entry.images, "of": len(entry.correct)}
+        return {"key": entry.key, "choice": entry.choice.tolist(), "correct": packed(entry.correct), **counts}
 
     def _append(self, content: dict[str, Any]) -> None:
         if self.path is None:
@@ -266,19 +273,19 @@ class Archive:
     def _restore_one(self, number: int, content: dict[str, Any]) -> None:
         try:
             if "dense" in content:
-                self._dense[int(content["images"])] = unpacked(content["dense"], content["images"])
+                self._dense[int(content["images"])] = unpacked(content["dense"], content["of"])
                 return
             choice = np.array(content["choice"], dtype=np.int16).reshape(self.problem.space.n_layers, 4)
-            correct = unpacked(content["correct"], content["images"])
-            key = self.key(choice, len(correct))
+            images, correct = int(content["images"]), unpacked(content["correct"], content["of"])
+            key = self.key(choice, images)
             if key != content["key"]:
                 raise ValueError("the plan does not fit its key")
-            run, wrong = int(content.get("run", len(correct))), int(content.get("most_wrong", -1))
-            if not 0 <= run <= len(correct):
-                raise ValueError(f"{run} of {len(correct)} images ran")
+            run, wrong = int(content.get("run", images)), int(content.get("most_wrong", -1))
+            if not 0 <= run <= images <= len(correct):
+                raise ValueError(f"{run} of {images} images ran, {len(correct)} are answered")
         except (KeyError, TypeError, ValueError) as problem:
             raise FileFormatError(str(self.path), [f"line {number}: {problem}; move the file away"]) from problem
-        self._keep(key, choice, Answers(correct, run), wrong)
+        self._keep(key, choice, Answers(correct, run, len(correct) - images), wrong)
 
 
 def packed(right: NDArray[np.bool_]) -> str:

@@ -10,15 +10,20 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Which images a plan answers right, bool (images,), those that did not run among the right ones; how many ran."""
+    """Which images a plan answers right.
+
+    correct: bool (N,), images left out by a stop among the right ones; run: how many ran; assumed: how many nobody
+    meant to run, answered as by the network as given, which is sure of them
+    """
 
     correct: NDArray[np.bool_]
     run: int
+    assumed: int = 0
 
     @property
     def stopped(self) -> bool:
-        """Whether images are left that did not run."""
-        return self.run < len(self.correct)
+        """Whether images are left that were to run and did not."""
+        return self.run + self.assumed < len(self.correct)
 
 
 def stopped_answers(correct: NDArray[np.bool_], order: NDArray[np.int64], *, batch: int, wrong: int) -> Answers:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agent.expectation import BIAS_PRIOR, VARIANCE, VARIANCE_PRIOR, Expectation
+from agent.expectation import BIAS_PRIOR, SURE_SPREAD, VARIANCE, VARIANCE_PRIOR, Expectation
 from agent.exploration import jittered_plans, nearest
 from envs.accuracy.archive import Archive, Measurement
 from envs.problem import Problem
@@ -69,7 +69,7 @@ def test_spread_by_hand(chain: Problem) -> None:
     expectation = Expectation.of(chain, searched, found, ALL)
     assert expectation.new_spread == pytest.approx(np.sqrt(variance / ALL))
     rest = np.sqrt(variance / (ALL - SEARCHED))
-    assert expectation.searched_spread == pytest.approx((1 - SHARE) * rest)
+    assert expectation.searched_spread == pytest.approx(np.hypot((1 - SHARE) * rest, SURE_SPREAD))
 
 
 def test_nothing_searched_leaves_the_predictions(chain: Problem) -> None:
