@@ -11,36 +11,23 @@ meets it, and every plan is stopped as `agent.judge` stops it. Verdicts are comp
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from agent.build import Subject, open_subject, use_threads
+from agent.build import use_threads
 from agent.judge import margins_of
 from agent.run_folder import threads
-from compress.batches import batch_of
-from envs.accuracy.archive import unpacked
 from envs.accuracy.early_stop import most_wrong, stopped_answers
 from envs.accuracy.statistics import drop_points
-from networks.images import Images
+from experiments.recorded import Record, add_record_flags, read_record, run_as_given
 from plan.command import DONE, Parser, run_command
-from plan.errors import FileFormatError, InvalidValueError, MismatchError, MissingFileError
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """Right answers of the network as given, bool (images,), and of every measured plan, bool (plans, images)."""
-
-    dense: NDArray[np.bool_]
-    plans: NDArray[np.bool_]
+from plan.errors import InvalidValueError
 
 
 @dataclass(frozen=True)
@@ -79,10 +66,7 @@ def replay(record: Record, margins: NDArray[np.float32], *, limit: float, images
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after printing the table, 1 when a verdict changed, 2 when the record cannot be used."""
     parser = Parser(prog="python -m experiments.early_stop", description="What stopping early saves.")
-    parser.add_argument("record", type=Path, help="measurements of experiments.fidelity, a .jsonl file")
-    parser.add_argument("--net", required=True, help="as of agent.train")
-    parser.add_argument("--weights", default="auto", help="as of agent.train")
-    parser.add_argument("--data", default="digits", help="as of agent.train")
+    add_record_flags(parser)
     parser.add_argument("--limits", type=float, nargs="+", default=[0.5, 1.0, 2.0, 5.0], help="accuracy points")
     parser.add_argument("--images", type=int, default=2000, help="images of an evaluation (default: 2000)")
     return run_command(lambda: _run(parser.parse_args(arguments)))
@@ -93,55 +77,11 @@ def _run(options: argparse.Namespace) -> int:
     if not 0 < options.images <= len(record.dense):
         raise InvalidValueError(f"--images {options.images} (allowed: 1 to {len(record.dense)})")
     use_threads(threads())
-    margins, batch = _margins(options, len(record.dense))
-    found = [replay(record, margins, limit=limit, images=options.images, batch=batch) for limit in options.limits]
+    given = run_as_given(options, len(record.dense))
+    margins, images = margins_of(given.outputs, given.labels), options.images
+    found = [replay(record, margins, limit=limit, images=images, batch=given.batch) for limit in options.limits]
     _show(found, options.images)
     return 1 if any(saved.changed for saved in found) else DONE
-
-
-def read_record(file: Path) -> Record:
-    """Returns the plans of an archive that ran on as many images as the network as given.
-
-    Raises:
-        MissingFileError: no such file.
-        FileFormatError: it is no archive of full measurements.
-    """
-    if not file.is_file():
-        raise MissingFileError(f"{file}: no such record; python -m experiments.fidelity makes one")
-    dense, plans = None, list[NDArray[np.bool_]]()
-    try:
-        for line in file.read_text(encoding="utf-8").splitlines():
-            content = json.loads(line)
-            if "dense" in content:
-                dense = unpacked(content["dense"], content["of"])
-            elif "correct" in content and "run" not in content:
-                plans.append(unpacked(content["correct"], content["of"]))
-        if dense is None or not plans or any(len(plan) != len(dense) for plan in plans):
-            raise ValueError("plans and network were not measured on the same images")
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(str(file), [f"not a record of experiments.fidelity ({error})"]) from error
-    return Record(dense, np.stack(plans))
-
-
-def _margins(options: argparse.Namespace, images: int) -> tuple[NDArray[np.float32], int]:
-    """Returns the margins of the network as given on validation and test images, and the batch it runs in.
-
-    Raises:
-        MismatchError: the record is of another number of images.
-    """
-    subject = open_subject(options.net, options.weights, options.data)
-    splits, batch = subject.dataset.splits, batch_of(subject.traced.network)
-    margins = np.concatenate([_part_margins(subject, part, batch) for part in (splits.validation, splits.test)])
-    if len(margins) != images:
-        raise MismatchError(f"the record has {images} images, the data {len(margins)}; measure all of them")
-    return margins, batch
-
-
-def _part_margins(subject: Subject, images: Images, batch: int) -> NDArray[np.float32]:
-    with torch.inference_mode():
-        parts = torch.split(subject.tensor(images), batch)
-        outputs = torch.cat([subject.traced.module(part) for part in parts]).numpy()
-    return margins_of(outputs, outputs.argmax(1) if images.labels is None else images.labels)
 
 
 def _show(found: Sequence[Saved], images: int) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from envs.accuracy.archive import packed
-from experiments.early_stop import Record, main, read_record, replay
+from experiments.early_stop import main, replay
+from experiments.recorded import Record, read_record
 
 
 def record(plans: int = 12, images: int = 400) -> tuple[Record, np.ndarray]:
@@ -37,8 +38,8 @@ def test_hard_images_first_save_more() -> None:
 
 def test_a_record_is_read(tmp_path: Path) -> None:
     answers, _ = record(3, 40)
-    lines = [{"archive": 1}, {"dense": packed(answers.dense), "images": 40}]
-    lines += [{"correct": packed(plan), "images": 40} for plan in answers.plans]
+    lines = [{"archive": 1}, {"dense": packed(answers.dense), "images": 40, "of": 40}]
+    lines += [{"correct": packed(plan), "images": 40, "of": 40} for plan in answers.plans]
     file = tmp_path / "net.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)) + "\n")
     found = read_record(file)
