@@ -76,7 +76,8 @@ class Measurer:
         ]
         self._repaired: ByteCache[RepairedLayer] = ByteCache(options.weight_cache_bytes)
         self.module, self.quantisers = with_quantisers(traced)
-        work_in_place(self.module)
+        if not options.sequential_images:  # the refit wants rectifiers where they stand
+            work_in_place(self.module)
         self.memory_format = fast_layout(self.module, calibration_images)
         self.module.to(memory_format=self.memory_format)
         self.layers = weight_layers(self.module, traced)

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from compress.measure import Measurer
 from compress.options import MeasureOptions
-from compress.profile import Profile
+from compress.profile import Profile, profile
 from compress.sequential import CORRECTION, Refit, held_out_step, paired_problem, sampled_pair
 from compress.verify import verify
-from networks.trace import TracedNetwork
+from networks.trace import TracedNetwork, trace
 from plan.scheme import DENSE, Element, Filter, Method, Scheme
 
 SEQUENTIAL = MeasureOptions(sequential_images=128)
@@ -88,6 +89,33 @@ def test_outputs_come_nearer_and_everything_is_still_on_the_plan(
     assert verify(ordered.apply(coarse())) == ()
     masks = [[found.mask for found in m.repaired(coarse())] for m in (plain, ordered)]
     assert all(np.array_equal(*both) for both in zip(*masks, strict=True))
+
+
+class Rectified(nn.Module):
+    """Rectifiers as modules and as functions, which a working network may leave to roundings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 12, 3, padding=1), nn.Conv2d(12, 12, 3, padding=1)
+        self.third, self.head = nn.Conv2d(12, 12, 3, padding=1), nn.Linear(12, 5)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.second(self.relu(self.first(x))))
+        return self.head(self.relu(self.third(x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("steps", [0, 50])
+def test_the_dense_network_beside_it_keeps_its_rectifiers(images: Tensor, steps: int) -> None:
+    torch.manual_seed(0)
+    network = trace(Rectified().eval(), (3, 8, 8), "rectified")
+    refitted = dataclasses.replace(SEQUENTIAL, rounding_steps=steps)
+    errors = []
+    for options in (MeasureOptions(), refitted):
+        measurer = Measurer(network, profile(network, images), images, options=options)
+        dense = measurer.dense_outputs(images)
+        errors.append(float(((measurer.outputs(coarse(4), images) - dense) ** 2).mean()))
+    assert errors[1] < errors[0]
 
 
 def test_the_same_plan_gives_the_same_bytes(traced: TracedNetwork, profiled: Profile, images: Tensor) -> None:
