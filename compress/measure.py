@@ -84,16 +84,18 @@ class Measurer:
         self.dense_weights = [layer.weight.detach().clone() for layer in self.layers]
         self.images = calibration_images[: options.calibration_images]
         self.recalibration = self._recalibration()
-        work = zip(traced.layer_nodes, traced.network.layers, strict=True)
-        self.resumption = Resumption(
-            self.module, {node: float(layer.macs) for node, layer in work}, options.activation_cache_bytes
-        )
+        self.resumption = self._resumption()
         nodes = {node.target: node.name for node in self.module.graph.nodes if node.op == "call_module"}
         self._rounding_nodes = [nodes[f"quantiser_{number}"] for number in range(len(self.quantisers))]
         self._loaded: tuple[Scheme, ...] = ()
         self._loaded_repairs: tuple[RepairedLayer, ...] = ()
         self._uncorrected: tuple[RepairedLayer, ...] = ()
         self._corrections: Corrections | None = None
+
+    def _resumption(self) -> Resumption:
+        work = zip(self.traced.layer_nodes, self.traced.network.layers, strict=True)
+        macs = {node: float(layer.macs) for node, layer in work}
+        return Resumption(self.module, macs, self.options.activation_cache_bytes)
 
     def _recalibration(self) -> Recalibration:
         without = [
@@ -215,29 +217,17 @@ class Measurer:
         self, schemes: Sequence[Scheme], repaired: tuple[RepairedLayer, ...]
     ) -> tuple[RepairedLayer, ...]:
         """Returns the repairs refitted to the inputs that every layer really has, the working network with them."""
-        refitted = list(repaired)
-        kept = self.channels.kept(schemes)
-
-        def refit(index: int) -> Refit:
-            def solve(problem: Problem, samples: Samples | None) -> Tensor:
-                found, weight = self.repairs[index].refit(problem, repaired[index])
-                if samples is not None:
-                    steps = self.options.rounding_steps
-                    found = adarounded(weight, found, samples, steps=steps, seed=self.seed + index)
-                refitted[index] = found
-                return torch.from_numpy(found.weight)
-
-            inputs = kept[index].inputs
-            sampled = self.options.rounding_steps > 0 and schemes[index].weight_bits <= ADAROUND_BITS
-            anchor, coherence = self.repairs[index].target(inputs), self.repairs[index].stats.coherence
-            return Refit(anchor, torch.from_numpy(inputs), solve, coherence, sampled)
-
+        refitted, kept = list(repaired), self.channels.kept(schemes)
         targets = self.traced.layer_targets
         unnormed = {id(layer) for layer in self.recalibration.layers}
         paired = PairedPass(
             self.module,
             dict(zip(targets, self.dense_weights, strict=True)),
-            {target: refit(index) for index, target in enumerate(targets) if can_refit(self.layers[index])},
+            {
+                target: self._refit(index, kept[index].inputs, refitted)
+                for index, target in enumerate(targets)
+                if can_refit(self.layers[index])
+            },
             unnormed={target for target, layer in zip(targets, self.layers, strict=True) if id(layer) in unnormed},
             spread=self.spread,
             seed=self.seed,
@@ -245,6 +235,20 @@ class Measurer:
         images = self.images[: self.options.sequential_images].contiguous(memory_format=self.memory_format)
         paired.run(torch.cat((images, images)))
         return tuple(refitted)
+
+    def _refit(self, index: int, inputs: NDArray[np.bool_], refitted: list[RepairedLayer]) -> Refit:
+        """Returns how a layer that keeps some inputs, bool (C,), is refitted; the result goes into the list."""
+        steps, repair = self.options.rounding_steps, self.repairs[index]
+
+        def solve(problem: Problem, samples: Samples | None) -> Tensor:
+            found, weight = repair.refit(problem, refitted[index])
+            if samples is not None:
+                found = adarounded(weight, found, samples, steps=steps, seed=self.seed + index)
+            refitted[index] = found
+            return torch.from_numpy(found.weight)
+
+        sampled = steps > 0 and refitted[index].bits <= ADAROUND_BITS
+        return Refit(repair.target(inputs), torch.from_numpy(inputs), solve, repair.stats.coherence, sampled)
 
     def _set_ranges(self, schemes: Sequence[Scheme]) -> None:
         done: set[str] = set()
