@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from agent.config import Settings
 from plan.layer import Network
 
-SEARCH_IMAGES = 2000
-"""Validation images that run for every plan that a search measures; final candidates see all of them."""
+SEARCH_IMAGES, SEARCH_SHARE = 2000, 0.5
+"""Validation images that run for every plan that a search measures: so many at most, and so much of them. Final
+candidates, and plans that tell how well the proxy ranks, which are seldom mild, run more."""
+POOL = 2.5
+"""Images that a measurement speaks of, for every one that runs; of those that do not, the network as given is sure,
+and mild plans leave its answers as they are (docs/proxy.md)."""
 CALIBRATION_PASS_IMAGES = 512
 FLOPS_PER_SECOND, REPAIR_FLOPS_PER_SECOND = 4e10, 8e10
 PROFILE_PASSES, TABLE_REPAIRS = 60, 6
@@ -89,7 +94,8 @@ def effort_of(settings: Settings, network: Network, images: Mapping[str, int]) -
         network: its size decides the rest.
         images: number of calibration and validation images.
     """
-    pace, search_images = Pace.of(network, images["calibration"]), min(SEARCH_IMAGES, images["validation"])
+    pace, validation = Pace.of(network, images["calibration"]), images["validation"]
+    search_images = min(SEARCH_IMAGES, math.ceil(SEARCH_SHARE * validation))
     seconds = SEARCH_SECONDS_STAND_IN if settings.weights == "auto" else SEARCH_SECONDS
     affordable = round(seconds / pace.evaluation(search_images))
     evaluations = settings.evaluations or min(max(affordable, FEWEST_EVALUATIONS), MOST_EVALUATIONS)
@@ -101,7 +107,7 @@ def effort_of(settings: Settings, network: Network, images: Mapping[str, int]) -
         adaptation_plans=min(evaluations // 8, MOST_ADAPTATION_PLANS),
         search_images=search_images,
         fidelity_plans=FIDELITY_PLANS,
-        fidelity_images=search_images,
+        fidelity_images=min(SEARCH_IMAGES, validation),
         finalists=FINALISTS,
     )
 
@@ -113,7 +119,7 @@ def predicted_seconds(effort: Effort, network: Network, images: Mapping[str, int
     learned = effort.steps / DECISIONS_PER_SECOND
     searched = effort.evaluations * pace.evaluation(effort.search_images)
     ranked = effort.fidelity_plans * pace.image * (effort.fidelity_images + pace.passes)
-    finalists = effort.finalists if images["validation"] > effort.search_images else 0
+    finalists = effort.finalists if images["validation"] > POOL * effort.search_images else 1
     chosen = finalists * pace.evaluation(images["validation"])
     finished = 3 * pace.image * (images["validation"] + images["test"] + 2 * pace.passes)
     return once + learned + searched + ranked + chosen + finished

@@ -1,10 +1,10 @@
 """Which measured plan is the answer: chosen on all validation images, of which the search saw a part.
 
-The best of many plans on a part of the images owes some of its rank to luck, and between plans that the search happened
-to measure lie cheaper ones. So finalists are measured one by one, always the plan that promises most: what it saves
-beyond the best so far, times the probability that it keeps the limit (expected improvement under a constraint; Gardner
-et al. 2014). Plans compete that the search measured, and plans landed on the limit as it looks by then
-(`agent.closing`).
+Where what the search measured speaks of all images, its best plan is confirmed. Elsewhere the best of many plans on a
+part of the images owes some of its rank to luck, and between plans that the search happened to measure lie cheaper
+ones. So finalists are measured one by one, always the plan that promises most: what it saves beyond the best so far,
+times the probability that it keeps the limit (expected improvement under a constraint; Gardner et al. 2014). Plans
+compete that the search measured, and plans landed on the limit as it looks by then (`agent.closing`).
 """
 
 from __future__ import annotations
@@ -49,9 +49,11 @@ class Round:
     closes: bool = True
     deadline: float | None = None
 
-    def enough(self, best: Measurement | None) -> bool:
-        """Returns whether the time is up and there is a plan."""
-        return best is not None and self.deadline is not None and time.monotonic() > self.deadline
+    def enough(self, archive: Archive, best: Measurement | None) -> bool:
+        """Returns whether there is a plan, and the time is up or what the search measured speaks of all images."""
+        late = self.deadline is not None and time.monotonic() > self.deadline
+        searched = archive.on(self.search_images)
+        return best is not None and (late or (bool(searched) and len(searched[0].correct) == self.all_images))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,7 @@ def choose(problem: Problem, archive: Archive, final: Round, tick: Callable[[int
     closer = Closer(problem, final.limits) if final.closes else None
     for attempt in range(final.attempts if final.all_images > final.search_images else 0):
         best = archive.best(final.limits, final.all_images)
-        if final.enough(best):
+        if final.enough(archive, best):
             break
         following = _candidates(problem, archive, final, closer, best).following(final.limits.drop_points, best)
         if following is None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agent.build import Subject
+from agent.effort import POOL
 from compress.measure import Measurer
 from envs.accuracy.archive import Archive
 from envs.accuracy.early_stop import Answers
@@ -21,10 +22,6 @@ CHUNK_BYTES = 512 << 20
 """Images are decoded and run in chunks of at most this many bytes."""
 KEPT_BYTES = 1 << 30
 """Decoded chunks are kept for the next plan up to this many bytes."""
-POOL = 5 / 2
-"""Images that a measurement speaks of, for every one that runs. Of the 5,000 validation images of CIFAR-10 the 2,000 of
-which ResNet-20 is least sure hold every answer that plans of up to one point of drop change, and all but 0.2 points
-of what plans of three points change (docs/proxy.md)."""
 
 Right = NDArray[np.bool_]
 

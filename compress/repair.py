@@ -68,7 +68,7 @@ class RepairOptions:
     passes: of coordinate descent after rounding
     scales: times that the scales are refitted to the levels at up to 6 bits, each followed by a pass of descent
     starts: scales that this begins from, the best end taken for every output
-    signed: whether scales of weights up to 4 bits may be negative, so that the extra level is where it is of use
+    signed: whether scales of weights up to 3 bits may be negative, so that the extra level is where it is of use
     quantiser: how the levels of weights are placed
     """
 
@@ -87,7 +87,7 @@ class RepairedLayer:
     """A layer's weights as they are stored.
 
     levels: int8 (K, D), int16 above 8 bits or with zero points, zero where removed
-    scale: float32 (K,), some negative at up to 4 bits
+    scale: float32 (K,), some negative at up to 3 bits
     packed_mask: uint8 (K, ceil(D / 8)), a bit per weight that is kept; bits: width
     zero_point: int64 (K,), what is added to a level where it is stored; None where all are 0
     """

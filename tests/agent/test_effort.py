@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agent.config import METHODS, Settings
-from agent.effort import FEWEST_EVALUATIONS, MOST_EVALUATIONS, Pace, effort_of, predicted_seconds
+from agent.effort import FEWEST_EVALUATIONS, FINALISTS, MOST_EVALUATIONS, Pace, effort_of, predicted_seconds
 from agent.searchers.registry import SEARCHERS
 from envs.problem import Problem
 
@@ -25,17 +25,24 @@ def test_default_counts_are_bounded(chain: Problem) -> None:
     assert predicted_seconds(effort, chain.network, IMAGES) > 0
 
 
-def test_finalists_take_time_where_they_see_more_images(chain: Problem) -> None:
-    effort = effort_of(Settings("net", "hw"), chain.network, IMAGES)
-    pace = Pace.of(chain.network, IMAGES["calibration"])
-    alone = predicted_seconds(replace(effort, finalists=0), chain.network, IMAGES)
-    spent = effort.finalists * pace.evaluation(IMAGES["validation"])
-    assert predicted_seconds(effort, chain.network, IMAGES) == pytest.approx(alone + spent)
+@pytest.mark.parametrize(("validation", "finalists"), [(5000, 1), (5001, FINALISTS)])
+def test_finalists_take_time_where_they_see_more_images(chain: Problem, validation: int, finalists: int) -> None:
+    """One confirms what a search found whose measurements speak of all images."""
+    images = {**IMAGES, "validation": validation}
+    effort, pace = (
+        effort_of(Settings("net", "hw"), chain.network, images),
+        Pace.of(chain.network, images["calibration"]),
+    )
+    more = predicted_seconds(replace(effort, search_images=100), chain.network, images)
+    searched = effort.evaluations * (pace.evaluation(2000) - pace.evaluation(100))
+    others = (FINALISTS - finalists) * pace.evaluation(validation)
+    assert predicted_seconds(effort, chain.network, images) == pytest.approx(more + searched - others)
 
 
-def test_few_images_are_all_used(chain: Problem) -> None:
-    effort = effort_of(Settings("net", "hw"), chain.network, {**IMAGES, "validation": 350})
-    assert (effort.search_images, effort.fidelity_images) == (350, 350)
+@pytest.mark.parametrize(("validation", "searched", "ranked"), [(1, 1, 1), (351, 176, 351), (50_000, 2000, 2000)])
+def test_half_of_few_images_are_searched(chain: Problem, validation: int, searched: int, ranked: int) -> None:
+    effort = effort_of(Settings("net", "hw"), chain.network, {**IMAGES, "validation": validation})
+    assert (effort.search_images, effort.fidelity_images) == (searched, ranked)
 
 
 def test_every_searcher_has_a_flag() -> None:
