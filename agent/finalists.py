@@ -50,10 +50,14 @@ class Round:
     deadline: float | None = None
 
     def enough(self, archive: Archive, best: Measurement | None) -> bool:
-        """Returns whether there is a plan, and the time is up or what the search measured speaks of all images."""
+        """Returns whether there is a plan, and the time is up or nothing better is to be expected."""
         late = self.deadline is not None and time.monotonic() > self.deadline
+        return best is not None and (late or self.confirms(archive))
+
+    def confirms(self, archive: Archive) -> bool:
+        """Returns whether what the search measured speaks of all images."""
         searched = archive.on(self.search_images)
-        return best is not None and (late or (bool(searched) and len(searched[0].correct) == self.all_images))
+        return bool(searched) and len(searched[0].correct) == self.all_images
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,12 +102,25 @@ def choose(problem: Problem, archive: Archive, final: Round, tick: Callable[[int
         best = archive.best(final.limits, final.all_images)
         if final.enough(archive, best):
             break
-        following = _candidates(problem, archive, final, closer, best).following(final.limits.drop_points, best)
+        following = _unconfirmed(archive, final) if final.confirms(archive) else None
+        if following is None:
+            following = _candidates(problem, archive, final, closer, best).following(final.limits.drop_points, best)
         if following is None:
             break
         archive.evaluate(following, final.all_images)
         tick(attempt + 1)
     return archive.best(final.limits, final.all_images) or _unchanged(problem, archive, final)
+
+
+def _unconfirmed(archive: Archive, final: Round) -> Choices | None:
+    """Returns the cheapest plan that keeps the limits by the search and was not measured on all images yet."""
+    kept = [
+        entry
+        for entry in archive.complete(final.search_images)
+        if final.limits.satisfied_by(entry.cost) and archive.known(entry.choice, final.all_images) is None
+    ]
+    best = min(kept, key=lambda entry: (entry.objective, entry.drop_points), default=None)
+    return None if best is None else best.choice
 
 
 def _candidates(
