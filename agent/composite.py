@@ -35,8 +35,8 @@ from agent.random_stream import RandomStream
 from agent.rollout import Summary, collect
 from agent.sb3_vec import CompressionVecEnv
 from agent.scoped_logger import ScopedLogger
-from agent.single_thread import single_thread
 from agent.unchecked import unchecked_distributions
+from compress.threads import single_thread
 from envs.accuracy.archive import Archive
 from envs.episodes import Outcome
 from envs.observation import Observer

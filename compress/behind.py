@@ -35,11 +35,11 @@ def behind(module: nn.Module, node: fx.Node, layer: WeightLayer) -> Function:
     factor, shift = torch.ones(layer.weight.shape[0]), torch.zeros(layer.weight.shape[0])
     if layer.bias is not None:
         shift = layer.bias.detach().clone()
-    reader = _only_reader(node)
+    reader = only_reader(node)
     norm = module.get_submodule(str(reader.target)) if reader is not None and reader.op == "call_module" else None
     if reader is not None and isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
         factor, offset = (torch.from_numpy(part).float() for part in affine(norm))
-        shift, reader = shift * factor + offset, _only_reader(reader)
+        shift, reader = shift * factor + offset, only_reader(reader)
     activate = _activation(module, reader)
 
     def through(outputs: Tensor) -> Tensor:
@@ -48,7 +48,8 @@ def behind(module: nn.Module, node: fx.Node, layer: WeightLayer) -> Function:
     return through
 
 
-def _only_reader(node: fx.Node) -> fx.Node | None:
+def only_reader(node: fx.Node) -> fx.Node | None:
+    """Returns what reads a value if nothing else does, else None."""
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 

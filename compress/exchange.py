@@ -17,6 +17,8 @@ from torch import Tensor
 SHARE, SMALLER = 0.3, 1 / 3
 """Share of an output's promising exchanges that is made at once, and by how much it falls where the error did not fall:
 exchanges that are each for the good may together do harm."""
+AT_ONCE = 1 << 20
+"""Numbers of all outputs' matrices that are worked on at once, 4 MB: what a core keeps at hand."""
 TINY = 1e-30
 
 
@@ -32,6 +34,13 @@ def exchanged(mask: Tensor, target: Tensor, inverse: Tensor, pools: Tensor, roun
     """
     if bool(mask.all()):
         return mask
+    size = max(1, AT_ONCE // inverse.numel())
+    parts = zip(torch.split(mask, size), torch.split(target, size), strict=True)
+    return torch.cat([_exchanged(part, own, inverse, pools, rounds) for part, own in parts])
+
+
+def _exchanged(mask: Tensor, target: Tensor, inverse: Tensor, pools: Tensor, rounds: int) -> Tensor:
+    """Does the work of `exchanged` on a few outputs, (k, D)."""
     best, trial = mask.clone(), mask.clone()
     least, share = torch.full((len(mask),), torch.inf), torch.full((len(mask),), SHARE)
     offers = _Offers.none(len(mask), len(pools))
@@ -96,10 +105,11 @@ def round_flops(mask: Tensor) -> float:
 
 @dataclass(frozen=True)
 class _Refit:
-    """Every output refitted under its mask.
+    """Every output refitted under its mask. With V_PP = L L^T, whatever S = L^-T L^-1 is asked for follows from L^-1.
 
-    mask: bool (K, D); removed: int64 (K, p) and kept: int64 (K, s), their columns; across: (K, p, s), V_PS;
-    inner: (K, p, p), S; pull: (K, p), S t_P; error: (K,); weight, spare: (K, s), w_q and V_qq - V_qP S V_Pq
+    mask: bool (K, D); removed: int64 (K, p) and kept: int64 (K, s), their columns; across: (K, p, s), L^-1 V_PS;
+    inner: (K, p, p), L^-1; own: (K, p), S_pp; pull: (K, p), S t_P; error: (K,); weight, spare: (K, s), w_q and
+    V_qq - V_qP S V_Pq
     """
 
     mask: Tensor
@@ -107,6 +117,7 @@ class _Refit:
     kept: Tensor
     across: Tensor
     inner: Tensor
+    own: Tensor
     pull: Tensor
     error: Tensor
     weight: Tensor
@@ -116,19 +127,22 @@ class _Refit:
     def of(cls, mask: Tensor, target: Tensor, inverse: Tensor) -> _Refit:
         """Returns the refit to targets (K, D), in the metric with this inverse (D, D), under a mask (K, D)."""
         removed, kept = _columns(~mask), _columns(mask)
-        across = inverse[removed[:, :, None], kept[:, None]]
-        inner = torch.cholesky_inverse(torch.linalg.cholesky(inverse[removed[:, :, None], removed[:, None]]))
-        wanted = target.gather(1, removed)
-        pull = (inner @ wanted[..., None])[..., 0]
-        weight = target.gather(1, kept) - (across.transpose(1, 2) @ pull[..., None])[..., 0]
-        spare = inverse.diagonal()[kept] - ((inner @ across) * across).sum(1)
-        error = (wanted * pull).sum(1)
-        return cls(mask, removed, kept, across, inner, pull, error, weight, spare.clamp_min_(TINY))
+        size = removed.shape[1]
+        rows = inverse.index_select(0, removed.reshape(-1)).reshape(len(mask), size, -1)
+        blocks = rows.gather(2, torch.cat((removed, kept), 1)[:, None].expand(-1, size, -1))
+        inner = _inverse_root(blocks[:, :, :size])
+        across = inner @ blocks[:, :, size:]
+        reduced = inner @ target.gather(1, removed)[..., None]
+        pull = (inner.transpose(1, 2) @ reduced)[..., 0]
+        weight = target.gather(1, kept) - (across.transpose(1, 2) @ reduced)[..., 0]
+        spare = (inverse.diagonal()[kept] - across.square().sum(1)).clamp_min_(TINY)
+        own, error = inner.square().sum(1), reduced[..., 0].square().sum(1)
+        return cls(mask, removed, kept, across, inner, own, pull, error, weight, spare)
 
     def offers(self, pools: Tensor, share: Tensor) -> _Offers:
         """Returns the most promising exchange of every pool; a share (K,) of those that promise anything is wanted."""
         cost = self._laid_out(self.kept, self.weight.square() / self.spare, torch.inf)
-        gain = self._laid_out(self.removed, self.pull.square() / self._own, -torch.inf)
+        gain = self._laid_out(self.removed, self.pull.square() / self.own, -torch.inf)
         least, leaving = cost[:, pools].min(2)
         most, coming = gain[:, pools].max(2)
         number = torch.arange(len(pools))
@@ -137,10 +151,6 @@ class _Refit:
         change = torch.where(torch.isfinite(least) & torch.isfinite(most), change, torch.inf)
         wanted = ((change < 0).sum(1) * share).ceil().long()
         return _Offers(out, back, change.argsort(1).argsort(1), wanted)
-
-    @property
-    def _own(self) -> Tensor:
-        return self.inner.diagonal(dim1=1, dim2=2)
 
     def _laid_out(self, columns: Tensor, values: Tensor, elsewhere: float) -> Tensor:
         """Returns values (K, n) at their columns (K, n), one value everywhere else, (K, D + 1)."""
@@ -162,10 +172,18 @@ class _Refit:
         """
         row = torch.arange(len(out))[:, None]
         reach = (self.across[row, :, out] * self.inner[row, :, back]).sum(2)
-        own, pull = self._own.gather(1, back), self.pull.gather(1, back)
+        own, pull = self.own.gather(1, back), self.pull.gather(1, back)
         weight = self.weight.gather(1, out) + reach * pull / own
         spare = self.spare.gather(1, out) + reach.square() / own
         return weight.square() / spare - pull.square() / own
+
+
+def _inverse_root(matrices: Tensor) -> Tensor:
+    """Returns L^-1 of positive definite matrices L L^T, (K, p, p) both."""
+    lower = torch.linalg.cholesky(matrices)
+    identity = torch.eye(lower.shape[-1]).expand_as(lower)
+    root: Tensor = torch.linalg.solve_triangular(lower, identity, upper=False)
+    return root
 
 
 def _columns(chosen: Tensor) -> Tensor:

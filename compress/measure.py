@@ -16,18 +16,17 @@ from torch import Tensor, nn
 from compress.adaround import Samples, adarounded
 from compress.apply import Compressed, LayerRecord
 from compress.batches import batch_of
-from compress.cache import ByteCache
 from compress.fake_quant import FakeQuantiser, with_quantisers
 from compress.in_place import work_apart, work_in_place
 from compress.layer_store import LayerStore
-from compress.masks import ChannelMasks, KeptChannels
 from compress.modules import fast_layout, weight_layers
 from compress.options import DEFAULT_OPTIONS, MeasureOptions
 from compress.problem import Problem
 from compress.profile import Profile
 from compress.quantize import ActivationRange
 from compress.recalibrate import Corrections, Recalibration, followed_by_norm
-from compress.repair import LayerRepair, RepairedLayer, Request
+from compress.repair import RepairedLayer, Request
+from compress.repaired_layers import RepairedLayers
 from compress.resume import Resumption
 from compress.sequential import PairedPass, Refit, can_refit
 from networks.trace import TracedNetwork
@@ -67,14 +66,8 @@ class Measurer:
         self.profile = profile
         self.seed = seed
         self.options = options
-        self.store = store
-        self.channels = ChannelMasks(traced.network, profile, seed)
-        problems: ByteCache[Problem] = ByteCache(options.problem_cache_bytes)
-        self.repairs = [
-            LayerRepair(layer, stats, problems, options.repair)
-            for layer, stats in zip(traced.network.layers, profile.layers, strict=True)
-        ]
-        self._repaired: ByteCache[RepairedLayer] = ByteCache(options.weight_cache_bytes)
+        self.apart = RepairedLayers(traced.network, profile, seed=seed, options=options, store=store)
+        self.channels = self.apart.channels
         self.module, self.quantisers = with_quantisers(traced)
         if not options.sequential_images:  # the refit wants rectifiers where they stand
             work_in_place(self.module)
@@ -141,25 +134,7 @@ class Measurer:
     def cached_repairs(self, schemes: Sequence[Scheme]) -> tuple[RepairedLayer, ...]:
         """Returns every layer's weights under a plan as they are before anything that depends on the whole plan."""
         self._check(schemes)
-        kept = self.channels.kept(schemes)
-        return tuple(self._repaired_layer(index, _request(kept[index], scheme)) for index, scheme in enumerate(schemes))
-
-    def _repaired_layer(self, index: int, request: Request) -> RepairedLayer:
-        key = (
-            index,
-            request.kept.inputs.tobytes(),
-            request.kept.outputs.tobytes(),
-            request.kept.output_gain,
-            str(request.method),
-            request.density,
-            request.weight_bits,
-        )
-        return self._repaired.get(key, lambda: self._stored_layer(index, request))
-
-    def _stored_layer(self, index: int, request: Request) -> RepairedLayer:
-        if self.store is None:
-            return self.repairs[index].repair(request)
-        return self.store.get(index, request, self.options.repair, lambda: self.repairs[index].repair(request))
+        return self.apart.of_plan(schemes)
 
     def _check(self, schemes: Sequence[Scheme]) -> None:
         if len(schemes) != len(self.layers):
@@ -238,7 +213,7 @@ class Measurer:
 
     def _refit(self, index: int, inputs: NDArray[np.bool_], refitted: list[RepairedLayer]) -> Refit:
         """Returns how a layer that keeps some inputs, bool (C,), is refitted; the result goes into the list."""
-        steps, repair = self.options.rounding_steps, self.repairs[index]
+        steps, repair = self.options.rounding_steps, self.apart.repairs[index]
 
         def solve(problem: Problem, samples: Samples | None) -> Tensor:
             found, weight = repair.refit(problem, refitted[index])
@@ -350,16 +325,15 @@ class Measurer:
         A filter or channel scheme is also charged what every reader of the removed channels loses, at 16 bits there.
         """
         changed = self._with_one(layer, scheme).items()
-        return sum(self.repairs[index].error(found, request.kept.outputs) for index, (request, found) in changed)
+        return sum(self.apart.repairs[index].error(found, request.kept.outputs) for index, (request, found) in changed)
 
     def _with_one(self, layer: int, scheme: Scheme) -> dict[int, tuple[Request, RepairedLayer]]:
         """Returns the repaired layer, and the members of its group that lose channels, at 16 bits, by layer index."""
         schemes = [Scheme(DENSE, 1.0, UNTOUCHED_BITS, UNTOUCHED_BITS) for _ in self.layers]
         schemes[layer] = scheme
-        kept = self.channels.kept(schemes)
-        changed = {layer, *(i for i, left in enumerate(kept) if not (left.inputs.all() and left.outputs.all()))}
-        requests = {index: _request(kept[index], schemes[index]) for index in sorted(changed)}
-        return {index: (request, self._repaired_layer(index, request)) for index, request in requests.items()}
+        requests = self.apart.requests(schemes)
+        lost = (i for i, asked in enumerate(requests) if not (asked.kept.inputs.all() and asked.kept.outputs.all()))
+        return {index: (requests[index], self.apart.of(index, requests[index])) for index in sorted({layer, *lost})}
 
     def apply(self, schemes: Sequence[Scheme]) -> Compressed:
         """Returns the compressed network: masked, weights and activations on their levels, statistics repaired."""
@@ -390,7 +364,3 @@ def _same_weights(one: RepairedLayer, other: RepairedLayer) -> bool:
     if one is other:
         return True
     return np.array_equal(one.levels, other.levels) and np.array_equal(one.scale, other.scale)
-
-
-def _request(kept: KeptChannels, scheme: Scheme) -> Request:
-    return Request(kept, scheme.method, scheme.density, scheme.weight_bits)

@@ -49,12 +49,24 @@ def unfolded(module: WeightLayer, inputs: Tensor, per_image: int, generator: tor
         per_image: output positions sampled per image, the same ones for every image of the batch
         generator: draws the positions
     """
+    return unfolded_at(module, inputs, sampled_positions(module, inputs, per_image, generator))
+
+
+def sampled_positions(module: WeightLayer, inputs: Tensor, per_image: int, generator: torch.Generator) -> Tensor:
+    """Returns which output positions of a layer are sampled, flat and ascending, int64 (positions,)."""
+    if isinstance(module, nn.Linear):
+        return _positions(inputs[0].numel() // inputs.shape[-1], per_image, generator)
+    rows, columns = (_outputs(module, size, axis) for axis, size in enumerate(_padded_size(module, inputs)))
+    return _positions(rows * columns, per_image, generator)
+
+
+def unfolded_at(module: WeightLayer, inputs: Tensor, chosen: Tensor) -> Tensor:
+    """Returns the input vectors of chosen output positions, int64 (positions,), as `unfolded`."""
     if isinstance(module, nn.Linear):
         rows = inputs.reshape(inputs.shape[0], -1, inputs.shape[-1])
-        chosen = _positions(rows.shape[1], per_image, generator)
         return rows[:, chosen].reshape(1, -1, rows.shape[-1])
     padded = F.pad(inputs, module._reversed_padding_repeated_twice)
-    index = _window_index(module, padded.shape[-2], padded.shape[-1], per_image, generator)
+    index = _window_index(module, padded.shape[-2], padded.shape[-1], chosen)
     count, channels, height, width = padded.shape
     flat = padded.permute(0, 2, 3, 1).reshape(count, height * width, channels)
     gathered = flat.index_select(1, index.reshape(-1))
@@ -62,6 +74,11 @@ def unfolded(module: WeightLayer, inputs: Tensor, per_image: int, generator: tor
     if shape[3] == 1:  # a plain transpose, three times as fast as the general order of axes
         return gathered.reshape(-1, module.groups).t().contiguous().reshape(module.groups, shape[0], -1)
     return gathered.reshape(shape).permute(2, 0, 3, 1).reshape(module.groups, shape[0], -1).contiguous()
+
+
+def _padded_size(module: nn.Conv2d, inputs: Tensor) -> tuple[int, int]:
+    left, right, top, bottom = module._reversed_padding_repeated_twice
+    return inputs.shape[-2] + top + bottom, inputs.shape[-1] + left + right
 
 
 def window_means(module: WeightLayer, inputs: Tensor) -> Tensor:
@@ -92,12 +109,11 @@ def _positions(total: int, wanted: int, generator: torch.Generator) -> Tensor:
     return torch.randperm(total, generator=generator)[:wanted].sort().values
 
 
-def _window_index(module: nn.Conv2d, height: int, width: int, wanted: int, generator: torch.Generator) -> Tensor:
+def _window_index(module: nn.Conv2d, height: int, width: int, chosen: Tensor) -> Tensor:
     """Returns flat pixel indices of the chosen windows, (positions, R * S)."""
     (kernel_h, kernel_w), (stride_h, stride_w) = module.kernel_size, module.stride
     dilation_h, dilation_w = module.dilation
-    rows, columns = _outputs(module, height, 0), _outputs(module, width, 1)
-    chosen = _positions(rows * columns, wanted, generator)
+    columns = _outputs(module, width, 1)
     top = (chosen // columns) * stride_h * width + (chosen % columns) * stride_w
     offsets = torch.arange(kernel_h)[:, None] * dilation_h * width + torch.arange(kernel_w)[None, :] * dilation_w
     return top[:, None] + offsets.reshape(1, -1)

@@ -20,7 +20,7 @@ EQUALISATION, UPDATE, SEQUENTIAL, ROUNDING, STATISTICS = STEPS = (
 IN_EVERY_PLAN = ("rounds", "passes")
 ABSENT = {"scales": 0, "exchanges": 0, "starts": 1, "signed": 0}
 """Parameters of the update that older plans do not record, and what stands for their not having been there."""
-SEQUENTIAL_IMAGES, ROUNDING_STEPS = 256, 1000
+SEQUENTIAL_IMAGES, ROUNDING_STEPS = 512, 1000
 REPAIRS: dict[str, MeasureOptions] = {
     "standard": DEFAULT_OPTIONS,
     "sequential": replace(DEFAULT_OPTIONS, sequential_images=SEQUENTIAL_IMAGES),

@@ -2,7 +2,8 @@
 
 Cached repairs take the dense network's inputs. Here every layer, in order of execution, is refitted so that with its
 real inputs X' (pruned, rounded, of a compressed network) it gives the dense outputs W X: the least-squares target is
-W E[X X'^T] E[X' X'^T]^-1, under the mask that the cached repair chose, rounded and descended as there. Statistics are
+W E[X X'^T] E[X' X'^T]^-1, under the mask that the cached repair chose, rounded and descended as there. A layer whose
+outputs are added to a shortcut also makes up for what the shortcut lacks, as far as its own inputs tell. Statistics are
 repaired on the way. Source: the asymmetric calibration of Li et al., GPTAQ (arXiv 2504.02692), with masks.
 """
 
@@ -16,9 +17,18 @@ import torch
 from torch import Tensor, fx, nn
 
 from compress.adaround import Samples
+from compress.addition import addition_behind
 from compress.behind import behind
 from compress.modules import WeightLayer
-from compress.moments import LARGEST_MOMENT, samples_wanted, shrunk, summed, unfolded, window_means
+from compress.moments import (
+    LARGEST_MOMENT,
+    sampled_positions,
+    samples_wanted,
+    shrunk,
+    summed,
+    unfolded_at,
+    window_means,
+)
 from compress.problem import DEAD, MEAN_SHARE, Problem, ProblemBlock
 from compress.recalibrate import SMALLEST_VARIANCE, channel_axis, channel_statistics, per_channel, running, spread_gain
 from compress.solver import Factors, factorise
@@ -72,6 +82,7 @@ class PairedPass(fx.Interpreter):
         super().__init__(module)
         self.network = module
         self.nodes = {str(node.target): node for node in module.graph.nodes if node.op == "call_module"}
+        self.additions = {target: addition_behind(module, self.nodes[target]) for target in refits}
         self.unnormed = unnormed
         self.spread = spread
         self.dense_weights = dense_weights
@@ -92,22 +103,48 @@ class PairedPass(fx.Interpreter):
 
     def _layer(self, target: str, layer: WeightLayer, inputs: Tensor) -> Tensor:
         dense_inputs, inputs_now = inputs.chunk(2)
+        kept = layer.weight.detach().clone()
+        layer.weight.copy_(self.dense_weights[target])
+        dense = layer(dense_inputs)
+        layer.weight.copy_(kept)
         if target in self.refits:
             refit, dense_weight = self.refits[target], self.dense_weights[target]
-            pair = sampled_pair(layer, inputs, self.generator)
+            pair = sampled_pair(layer, inputs, self.generator, self._lacking(target, dense))
             samples = (
                 Samples(pair.compressed, behind(self.network, self.nodes[target], layer)) if refit.sampled else None
             )
             solved = refit.solve(paired_problem(dense_weight, pair, refit), samples)
             layer.weight.copy_(solved.reshape(layer.weight.shape))
         compressed = layer(inputs_now)
-        kept = layer.weight.detach().clone()
-        layer.weight.copy_(self.dense_weights[target])
-        dense = layer(dense_inputs)
-        layer.weight.copy_(kept)
         if target in self.unnormed:
             compressed = _matched(dense, compressed, channel_axis(layer), self.spread)
         return torch.cat((dense, compressed))
+
+    def _lacking(self, target: str, outputs: Tensor) -> Tensor | None:
+        """Returns what a layer's outputs (N, K, P, Q) could make up for of what is added to them; None if nothing is.
+
+        What is added is known where everything that it follows from has run.
+        """
+        addition = self.additions[target]
+        value = None if addition is None else self._known(addition.other)
+        if addition is None or value is None or value[: len(outputs)].shape != outputs.shape:
+            return None
+        dense, compressed = value.chunk(2)
+        return addition.in_outputs(dense - compressed)
+
+    def _known(self, node: fx.Node) -> Tensor | None:
+        """Returns the value of a node that ran, or of functions of such nodes, as a shortcut's padding is."""
+        value: Tensor | None = self.env.get(node)
+        if value is not None or node.op != "call_function":
+            return value
+        read = {input_node: self._known(input_node) for input_node in node.all_input_nodes}
+        if any(found is None for found in read.values()):
+            return None
+        before = dict(self.env)
+        self.env.update(read)
+        value = self.run_node(node)
+        self.env = before
+        return value
 
 
 def _matched(dense: Tensor, compressed: Tensor, axis: int, spread: bool) -> Tensor:
@@ -141,12 +178,15 @@ class Pair:
     """Input vectors of one layer at the same positions of the same images, (G, n, D) in either network.
 
     dense_means, means: of every image over all positions, (G, images, D)
+    lacking: what the outputs should make up for beside, (G, n, K / G), and its means, (G, images, K / G); of no outputs
+        where there is nothing
     """
 
     dense: Tensor
     compressed: Tensor
     dense_means: Tensor
     means: Tensor
+    lacking: tuple[Tensor, Tensor] | None = None
 
     @property
     def images(self) -> int:
@@ -157,27 +197,37 @@ class Pair:
         """Returns the vectors of some images."""
         each = self.dense.shape[1] // self.images
         vectors = slice(images.start * each, images.stop * each)
-        return Pair(
-            self.dense[:, vectors], self.compressed[:, vectors], self.dense_means[:, images], self.means[:, images]
-        )
+        lacking = self.lacking and (self.lacking[0][:, vectors], self.lacking[1][:, images])
+        parts = self.dense[:, vectors], self.compressed[:, vectors], self.dense_means[:, images], self.means[:, images]
+        return Pair(*parts, lacking)
 
 
-def sampled_pair(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -> Pair:
+def sampled_pair(layer: nn.Module, inputs: Tensor, generator: torch.Generator, lacking: Tensor | None = None) -> Pair:
     """Returns sampled input vectors.
 
     Args:
         layer: convolution or linear
         inputs: (2 N, ...), the dense network's inputs and then the compressed one's, of the same images
         generator: draws the positions
+        lacking: (N, K, P, Q), what the outputs should make up for beside
     """
     if not isinstance(layer, nn.Conv2d | nn.Linear):
         raise TypeError(f"a {type(layer).__name__} holds no weights to refit")
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
     wanted = samples_wanted(layer.weight[0].numel(), groups)
-    vectors = unfolded(layer, inputs, max(1, -(-wanted // (inputs.shape[0] // 2))), generator)
-    dense, compressed = vectors.chunk(2, dim=1)
+    chosen = sampled_positions(layer, inputs, max(1, -(-wanted // (inputs.shape[0] // 2))), generator)
+    dense, compressed = unfolded_at(layer, inputs, chosen).chunk(2, dim=1)
     dense_means, means = window_means(layer, inputs).chunk(2, dim=1)
-    return Pair(dense, compressed, dense_means, means)
+    return Pair(dense, compressed, dense_means, means, None if lacking is None else _by_group(lacking, groups, chosen))
+
+
+def _by_group(outputs: Tensor, groups: int, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns outputs (N, K, P, Q) at chosen positions, (G, n, K / G), and their means, (G, N, K / G)."""
+    count, channels = outputs.shape[:2]
+    flat = outputs.reshape(count, channels, -1).transpose(1, 2)
+    parts = (flat[:, chosen].reshape(-1, channels), flat.mean(1))
+    at, means = (part.reshape(len(part), groups, -1).transpose(0, 1).contiguous() for part in parts)
+    return at, means
 
 
 def paired_problem(dense_weight: Tensor, pair: Pair, refit: Refit) -> Problem:
@@ -225,7 +275,19 @@ class Normal:
 
 def _normal(pair: Pair, weight: Tensor, coherence: float) -> Normal:
     moment, cross = _moments(pair, coherence)
-    return Normal(moment, cross @ weight)
+    product = cross @ weight
+    if pair.lacking is not None:
+        product += _with_lacking(pair.compressed, pair.lacking[0], pair.images)
+        if coherence > 0.0:
+            product += coherence * _with_lacking(pair.means, pair.lacking[1], pair.images)
+    return Normal(moment, product)
+
+
+def _with_lacking(inputs: Tensor, lacking: Tensor, images: int) -> Tensor:
+    """Returns the covariance of inputs (G, n, D) with what is lacking (G, n, K / G), shrunk as that of the inputs."""
+    inputs, lacking = (values - values.mean(1, keepdim=True) for values in (inputs, lacking))
+    _, share = summed(inputs, images).covariance()
+    return (1.0 - share)[:, None, None] * (inputs.transpose(1, 2) @ lacking / inputs.shape[1])
 
 
 def held_out_step(pair: Pair, weight: Tensor, start: Tensor, coherence: float, columns: Tensor) -> float:

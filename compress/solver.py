@@ -16,7 +16,10 @@ from torch import Tensor
 
 from plan.errors import InvalidValueError
 
-DAMPING = 0.01
+DAMPING = 0.003
+"""Share of the mean second moment that is added to all of them. Divergence from the dense outputs with 0.03, 0.01, 0.003
+and 0.001, ResNet-20, 4,000 images: 0.0542, 0.0517, 0.0495, 0.0494 at 2:4 and 4/6 bits; 0.0340, 0.0340, 0.0324, 0.0336 at
+60 % of weights and 8/8 bits. MobileNetV2 with 30 % at 8/8 bits: 0.1945 with 0.01, 0.2006 with 0.001 (100 images)."""
 TOLERANCE = 1e-4
 BLOCK = 128
 
@@ -55,7 +58,7 @@ class Grid:
 
 
 def factorise(moment: Tensor) -> Factors:
-    """Returns the factors of moments (G, D, D), damped by 1 % of the mean diagonal, ten times more on each retry.
+    """Returns the factors of moments (G, D, D), damped by a share of the mean diagonal, ten times more on each retry.
 
     Raises:
         InvalidValueError: the moments are not finite.

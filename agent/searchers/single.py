@@ -33,7 +33,7 @@ from agent.searchers.composite import ENVS, RATES
 from agent.searchers.frontier import predicted_frontier
 from agent.searchers.protocol import Observer, Stop
 from agent.searchers.resumable import CANDIDATES, Resumable
-from agent.single_thread import single_thread
+from compress.threads import single_thread
 from envs.episodes import Episodes
 from envs.problem import Problem
 from plan.assignment import FloatArray

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from compress.addition import addition_behind
 from compress.measure import Measurer
 from compress.options import MeasureOptions
 from compress.profile import Profile, profile
-from compress.sequential import CORRECTION, Refit, held_out_step, paired_problem, sampled_pair
+from compress.sequential import CORRECTION, PairedPass, Refit, held_out_step, paired_problem, sampled_pair
 from compress.verify import verify
 from networks.trace import TracedNetwork, trace
 from plan.scheme import DENSE, Element, Filter, Method, Scheme
@@ -162,3 +163,67 @@ def test_filters_cost_no_more_than_without_the_refit(traced: TracedNetwork, prof
         measurer = Measurer(traced, profiled, images, options=options)
         errors.append(float(((measurer.outputs(schemes, images) - measurer.dense_outputs(images)) ** 2).mean()))
     assert errors[1] <= 1.05 * errors[0]
+
+
+class Block(nn.Module):
+    """A residual block whose shortcut takes every second pixel and pads channels, traced behind the branch."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 8, 3, stride, 1, bias=False), nn.Conv2d(8, 8, 3, 1, 1, bias=False)
+        self.norm, self.stride = nn.BatchNorm2d(8), stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.norm(self.second(functional.relu(self.first(x))))
+        return functional.relu(branch + functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 2, 2)))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_what_is_added_is_found_and_known_before_the_branch_is_done(stride: int) -> None:
+    module = torch.fx.symbolic_trace(Block(stride).eval())
+    nodes = {str(node.target): node for node in module.graph.nodes if node.op == "call_module"}
+    assert addition_behind(module, nodes["first"]) is None
+    addition = addition_behind(module, nodes["second"])
+    assert addition is not None
+    assert addition.norm is module.norm
+    assert "pad" in addition.other.name
+    images = torch.randn(2, 4, 8, 8)
+    paired = PairedPass(module, {}, {"second": untouched(module.second)}, unnormed=(), spread=False, seed=0)
+    paired.env = {next(iter(module.graph.nodes)): images}
+    before = dict(paired.env)
+    expected = functional.pad(images[:, :, ::stride, ::stride], (0, 0, 0, 0, 2, 2))
+    lacking = paired._lacking("second", torch.zeros(1, 8, 8 // stride, 8 // stride))
+    assert lacking is not None
+    assert torch.allclose(lacking, addition.in_outputs(expected[:1] - expected[1:]))
+    assert paired.env == before
+
+
+def test_a_change_of_the_sum_is_divided_by_the_batch_norms_factor() -> None:
+    norm = nn.BatchNorm2d(3).eval()
+    norm.weight.data, norm.running_var = torch.tensor([2.0, -1.0, 0.0]), torch.tensor([1.0, 4.0, 1.0])
+    module = torch.fx.symbolic_trace(Block(1))
+    addition = dataclasses.replace(addition_behind(module, _node(module, "second")), norm=norm)
+    found = addition.in_outputs(torch.ones(1, 3, 1, 1))[0, :, 0, 0]
+    assert found[0] == pytest.approx(0.5, rel=0.01)
+    assert found[1] == pytest.approx(-2.0, rel=0.05)
+    assert found[2] == 0.0  # what is multiplied by nothing cannot make up for anything
+
+
+def _node(module: torch.fx.GraphModule, target: str) -> torch.fx.Node:
+    return next(node for node in module.graph.nodes if node.target == target)
+
+
+def test_a_layer_makes_up_for_what_its_inputs_tell_of_the_shortcut() -> None:
+    """Inputs as in the dense network, a shortcut that lacks a linear function of them: the weights take it over."""
+    generator = torch.Generator().manual_seed(0)
+    layer = nn.Conv2d(6, 4, 1, bias=False)
+    inputs, lost = torch.randn(200, 6, 3, 3, generator=generator), 0.5 * torch.randn(4, 6, generator=generator)
+    lacking = torch.einsum("kc,ncpq->nkpq", lost, inputs)
+    pair = sampled_pair(layer, torch.cat((inputs, inputs)), generator, lacking)
+    weight = layer.weight.detach()
+    (block,) = paired_problem(weight, pair, untouched(layer)).blocks
+    wanted = weight.reshape(4, 6) + CORRECTION * lost
+    assert torch.allclose(block.target[0].T, wanted[:, block.columns], atol=0.02)
+    unrelated = sampled_pair(layer, torch.cat((inputs, inputs)), generator, lacking[torch.randperm(200)])
+    (block,) = paired_problem(weight, unrelated, untouched(layer)).blocks
+    assert torch.allclose(block.target[0].T, weight.reshape(4, 6)[:, block.columns], atol=0.05)
