@@ -192,6 +192,7 @@ def paired_problem(dense_weight: Tensor, pair: Pair, refit: Refit) -> Problem:
     weight, start = (part.reshape(groups, -1, columns).transpose(1, 2) for part in (dense_weight, refit.anchor))
     whole = _normal(pair, weight, refit.coherence)
     alive = torch.arange(columns) if groups > 1 else _alive(whole.moment[0].diagonal(), refit.kept_inputs)
+    alive = alive.to(weight.device)
     if not len(alive):
         return Problem(())
     factors, best = whole.only(alive).solved(start[:, alive])
