@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from agent.plan_sources import Sources
 from agent.source_hash import BEHIND_PROFILES, source_sha256
+from compress.device import CPU
 from compress.equalise import equalised
 from compress.layer_store import LayerStore, profile_sha256
 from compress.measure import Measurer
@@ -116,9 +118,12 @@ def with_equalised_channels(subject: Subject) -> Subject:
     return replace(subject, traced=equalised(subject.traced, calibration), equalised=True)
 
 
-def cached_profile(subject: Subject, calibration: Tensor, progress: Progress) -> Profile:
-    """Returns the profile of the network on the calibration images, from the cache when it is there."""
-    parts = (images_sha256(calibration), source_sha256(BEHIND_PROFILES))
+def cached_profile(subject: Subject, calibration: Tensor, progress: Progress, device: torch.device = CPU) -> Profile:
+    """Returns the profile of the network on the calibration images, from the cache when it is there.
+
+    Every kind of device has its own.
+    """
+    parts = (images_sha256(calibration), source_sha256(BEHIND_PROFILES), device.type)
     file = weights.cache_folder() / "profiles" / "-".join((subject.key, *(part[:16] for part in parts)))
     file = file.with_name(f"{file.name}.npz")
     if file.is_file():
@@ -126,7 +131,7 @@ def cached_profile(subject: Subject, calibration: Tensor, progress: Progress) ->
             return load_profile(file)
         except EspalierError:
             file.unlink(missing_ok=True)  # cut short or of another version: made again
-    made = profile(subject.traced, calibration, seed=PROFILE_SEED, progress=progress)
+    made = fresh_profile(subject, calibration, progress, device)
     _save_profile(made, file)
     return made
 
@@ -142,9 +147,9 @@ def layer_store(found: Profile) -> LayerStore:
     return LayerStore(weights.cache_folder() / "layers", context)
 
 
-def fresh_profile(subject: Subject, calibration: Tensor, progress: Progress) -> Profile:
+def fresh_profile(subject: Subject, calibration: Tensor, progress: Progress, device: torch.device = CPU) -> Profile:
     """Returns the profile, computed here and now, as a recomputation asks."""
-    return profile(subject.traced, calibration, seed=PROFILE_SEED, progress=progress)
+    return profile(subject.traced, calibration, seed=PROFILE_SEED, progress=progress, device=device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,16 +189,26 @@ def assemble(subject: Subject, accelerator: Accelerator, found: Profile, terms: 
     return Assembly(subject, accelerator, network, space, found, terms.sources, terms.options)
 
 
-def prepare(subject: Subject, accelerator: Accelerator, terms: Terms, progress: Progress) -> tuple[Assembly, Measurer]:
+def prepare(
+    subject: Subject, accelerator: Accelerator, terms: Terms, progress: Progress, device: torch.device = CPU
+) -> tuple[Assembly, Measurer]:
     """Returns the parts joined, and what measures plans; profile and repaired layers come from the caches.
+
+    Args:
+        subject: what is compressed
+        accelerator: for what
+        terms: what else shapes the space
+        progress: told about the profile
+        device: where networks run
 
     Raises:
         InvalidValueError: bits, patterns or pins that do not fit the network or the hardware.
     """
     calibration = subject.tensor(subject.dataset.splits.calibration)
-    found = cached_profile(subject, calibration, progress)
+    found = cached_profile(subject, calibration, progress, device)
     assembly = assemble(subject, accelerator, found, terms)
-    measurer = Measurer(subject.traced, found, calibration, options=terms.options, store=layer_store(found))
+    store = layer_store(found)
+    measurer = Measurer(subject.traced, found, calibration, options=terms.options, store=store, device=device)
     return assembly, measurer
 
 
@@ -222,8 +237,13 @@ class ProfileStatistics(Sequence[LayerStatistics]):
 
 
 def use_threads(count: int) -> None:
-    """Sets how many threads compute, and that they compute the same every time."""
+    """Sets how many threads compute, and that they and CUDA devices compute the same every time, in float32."""
     torch.set_num_threads(count)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # by default that fills every new tensor, which took a seventh of a forward pass; nothing reads uninitialised memory
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # cuBLAS adds in one order only if told so when it starts
+    torch.backends.cudnn.benchmark = False  # the fastest kernel is not always the same one
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # ten bits of mantissa

@@ -26,6 +26,7 @@ from agent.refine import fitted, refine
 from agent.run_folder import RunFolder, versions
 from agent.searchers.protocol import AdaptingSearcher, MeasuringSearcher, Searcher, Stop
 from agent.searchers.resumable import Resumable, read_state, write_state
+from compress.device import device_title
 from envs.accuracy.archive import Archive
 from envs.accuracy.archive import Measurement as Measured
 from envs.problem import Problem
@@ -304,7 +305,7 @@ class Campaign:
             "searcher": self.settings.method,
             "seed": self.settings.seed,
             "config": {**self.settings.result_json(), "effort": self.effort.to_json()},
-            "versions": versions(),
+            "versions": versions(device_title(self.judge.measurer.device)),
             "measured_evaluations": self.spent or len(self.archive),
             "fidelity": self.fidelity,
             "calibration": self.problem.calibration.to_json(),

@@ -22,6 +22,7 @@ METHODS = ("composite", "random", "greedy", "ilp", "nsga2", "tpe", "amc", "haq",
 ALGORITHMS = ("composite", "ppo", "ddpg", "td3", "sac")
 REPAIRS = ("standard", "sequential", "rounding")
 PROXIES = ("second-order", "uncorrected", "one-layer", "relative-error", "weight-error")
+DEVICES = ("auto", "cpu", "cuda")
 NO_EFFECT = ("out", "resume", "dry_run", "quiet", "json")
 """Settings that do not change what is found; plan.json leaves them out."""
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -186,6 +187,13 @@ class Settings:
             "hold a layer at given bits, and unpruned with ',dense' (repeatable)",
             read=_pin,
             metavar="LAYER:w8a8[,dense]",
+        ),
+    )
+    device: str = field(
+        default=DEVICES[0],
+        metadata=_flag(
+            "where networks run: auto (a CUDA device where torch finds one), cpu or cuda; plans record it",
+            read=_one_of(DEVICES),
         ),
     )
     out: str | None = field(default=None, metadata=_flag("run folder (default: a new one in runs/)", metavar="DIR"))

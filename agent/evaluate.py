@@ -1,6 +1,6 @@
 """Command: rebuild the compressed network from a plan, measure it, and compare with what the plan says.
 
-python -m agent.evaluate plan.json [--net NET] [--weights WEIGHTS] [--data DATA]
+python -m agent.evaluate plan.json [--net NET] [--weights WEIGHTS] [--data DATA] [--device auto|cpu|cuda]
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from agent.plan_sources import Overrides, check_sources_of, sources_of
 from agent.progress import make_display
 from agent.summary import apply_command
-from agent.terminal import add_output_flags, console_for, write_json, write_next
+from agent.terminal import add_device_flag, add_output_flags, console_for, write_json, write_next
 from plan.command import DIFFERENT, DONE, Parser, run_command
 from plan.document import Document, load
 
@@ -31,6 +31,9 @@ def plan_parser(program: str, description: str) -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 when every figure is equal, 1 when any differs, 2 when the plan or a source cannot be used."""
     parser = plan_parser("python -m agent.evaluate", "Recompute every figure of a plan.")
+    add_device_flag(
+        parser, "where networks run (default: auto, as when the plan was made, where there is such a device)"
+    )
     return run_command(lambda: _evaluate(parser, arguments))
 
 
@@ -42,7 +45,7 @@ def _evaluate(parser: Parser, arguments: Sequence[str] | None) -> int:
     from agent.recomputation import recompute  # imported here: it brings torch, which a broken plan need not wait for
 
     with make_display(console_for(as_json=options.json), quiet=options.quiet) as display:
-        recomputed = recompute(document, sources, accelerator, display)
+        recomputed = recompute(document, sources, accelerator, display, options.device)
     found = recomputed.comparison
     if options.json:
         write_json({**found.to_json(), "validation": recomputed.validation})

@@ -119,7 +119,7 @@ class Judge:
         tensor = self.subject.tensor(images)
         if key not in self._known:
             self._known[key] = _Known.of(self.measurer.dense_outputs(tensor), images.labels)
-        tensor = tensor[torch.from_numpy(self._known[key].order)]
+        tensor = tensor[torch.from_numpy(self._known[key].order)].to(self.measurer.device)
         if self._kept_bytes + tensor.nbytes <= KEPT_BYTES:
             self._kept[key] = tensor
             self._kept_bytes += tensor.nbytes

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from agent.build import Progress, Subject, Terms, open_subject, prepare, use_threads
@@ -28,6 +29,7 @@ from agent.searchers.protocol import Searcher
 from agent.searchers.registry import measuring_searcher, new_searcher
 from agent.summary import print_summary, result_json
 from agent.terminal import write_json
+from compress.device import chosen_device, device_title
 from compress.repair_record import REPAIRS
 from hwmodels.accelerator import Accelerator
 from plan.command import DONE, INTERRUPTED
@@ -63,10 +65,12 @@ class Pipeline:
             EspalierError: an input that does not fit, found before the folder is made, or limits that nothing keeps.
         """
         use_threads(threads())
+        device = chosen_device(self.settings.device)
         with self.display:
             subject = self._open()
-            self.folder.create(self.settings, command)
-            campaign = self._campaign(subject)
+            self.folder.create(self.settings, command, device_title(device))
+            self.display.note(f"networks run on {device_title(device)}")
+            campaign = self._campaign(subject, device)
             try:
                 document = self._search(campaign)
             except KeyboardInterrupt:
@@ -109,13 +113,13 @@ class Pipeline:
         )
         return subject
 
-    def _campaign(self, subject: Subject) -> Campaign:
+    def _campaign(self, subject: Subject, device: torch.device) -> Campaign:
         """Returns the search in front of its first measurement."""
         self._phase("profile")
         settings = self.settings
         sources = Sources(settings.net, settings.weights, settings.data, settings.hw)
         terms = Terms(sources, settings.baseline_bits, settings.restrictions, REPAIRS[settings.repair])
-        assembly, measurer = prepare(subject, self.accelerator, terms, self._shown())
+        assembly, measurer = prepare(subject, self.accelerator, terms, self._shown(), device)
         self._phase("error table")
         problem = assembly.problem(cached_table(assembly, measurer, settings.proxy, self._shown()), settings.objective)
         effort = effort_of(settings, assembly.network, subject.image_counts)

@@ -19,7 +19,7 @@ from plan.space import Choices
 
 def cached_table(assembly: Assembly, measurer: Measurer, proxy: str, progress: Progress) -> ErrorTable:
     """Returns the table that a proxy makes of an assembly, from the cache when it is there."""
-    file = _cache_file(assembly, proxy)
+    file = _cache_file(assembly, proxy, measurer.device.type)
     if file.is_file():
         try:
             return ErrorTable.load(file)
@@ -31,11 +31,12 @@ def cached_table(assembly: Assembly, measurer: Measurer, proxy: str, progress: P
     return table
 
 
-def _cache_file(assembly: Assembly, proxy: str) -> Path:
+def _cache_file(assembly: Assembly, proxy: str, device: str) -> Path:
     space, digest = assembly.space, hashlib.sha256()
     for part in (
         source_sha256(BEHIND_TABLES),
         proxy,
+        device,
         assembly.subject.key,
         assembly.profile.calibration_sha256,
         str([str(method) for method in space.methods]),

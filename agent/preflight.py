@@ -46,6 +46,19 @@ def check_sources(net: str, weights: str, data: str) -> None:
         raise InvalidValueError("; ".join(str(error) for error in problems))
 
 
+def check_device(name: str) -> None:
+    """Checks that a device that is asked for is there.
+
+    Raises:
+        InvalidValueError: CUDA where there is none.
+    """
+    if name != "cuda":
+        return
+    from compress.device import chosen_device  # imported here: it brings torch, which other mistakes need not wait for
+
+    chosen_device(name)
+
+
 def check_agent_file(path: str, algorithm: str) -> None:
     """Checks that a run of the composite agent can begin with the agent of a file.
 

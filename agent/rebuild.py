@@ -17,6 +17,7 @@ from agent.build import (
 )
 from agent.plan_sources import Sources, check_same
 from agent.progress import Display
+from compress.device import chosen_device, device_title
 from compress.measure import Measurer
 from compress.repair_record import equalises, options_of
 from hwmodels.accelerator import Accelerator
@@ -37,7 +38,13 @@ class Rebuilt:
 
 
 def rebuild(
-    document: Document, sources: Sources, accelerator: Accelerator, display: Display, *, cached: bool
+    document: Document,
+    sources: Sources,
+    accelerator: Accelerator,
+    display: Display,
+    *,
+    cached: bool,
+    device: str = "auto",
 ) -> Rebuilt:
     """Returns the plan's network put together again.
 
@@ -47,22 +54,26 @@ def rebuild(
         accelerator: the hardware, checked.
         display: is told about progress.
         cached: whether the profile may come from the cache.
+        device: where networks run, of `compress.device.CHOICES`; auto: as in the run, where there is such a device.
 
     Raises:
+        InvalidValueError: CUDA is asked for and not there.
         MismatchError: a hash that does not fit.
         IllegalChoiceError: a choice that the space forbids.
     """
     use_recorded_threads(document)
+    where = chosen_device(recorded_device(document) if device == "auto" else device)
+    display.note(f"networks run on {device_title(where)}")
     display.phase("network, weights, data")
     subject = open_plan_subject(document, sources, display)
     display.phase("profile")
     calibration = subject.tensor(subject.dataset.splits.calibration)
-    found = (cached_profile if cached else fresh_profile)(subject, calibration, shown(display))
+    found = (cached_profile if cached else fresh_profile)(subject, calibration, shown(display), where)
     options = options_of(document["repairs"])
     terms = Terms(sources, document["baseline"]["weight_bits"], _restrictions(document), options)
     assembly = assemble(subject, accelerator, found, terms)
     choice = choice_of(document, assembly.space)
-    return Rebuilt(assembly, Measurer(subject.traced, found, calibration, options=options), choice)
+    return Rebuilt(assembly, Measurer(subject.traced, found, calibration, options=options, device=where), choice)
 
 
 def open_plan_subject(document: Document, sources: Sources, display: Display) -> Subject:
@@ -93,6 +104,11 @@ def use_recorded_threads(document: Document) -> None:
     """Computes with as many threads as the run did, so that sums are taken in the same order."""
     recorded = document["made_by"]["versions"].get("threads", 1)
     use_threads(recorded if isinstance(recorded, int) else 1)
+
+
+def recorded_device(document: Document) -> str:
+    """Returns where a run's networks ran, as a choice: cpu, or auto, which is CUDA only where there is any."""
+    return "auto" if str(document["made_by"]["versions"].get("device", "cpu")).startswith("cuda") else "cpu"
 
 
 def inherited(schemes: tuple[Scheme, ...], space: Space) -> tuple[Scheme, ...]:

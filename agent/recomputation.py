@@ -14,6 +14,7 @@ from agent.proxies import PROXIES
 from agent.rebuild import rebuild, shown
 from agent.record import Found, Measurement, Order, describe, network_of
 from agent.run_folder import versions
+from compress.device import device_title
 from compress.measure import Measurer
 from envs.accuracy.calibration import Calibration
 from hwmodels.accelerator import Accelerator
@@ -40,14 +41,23 @@ class Recomputed:
     validation: Document
 
 
-def recompute(document: Document, sources: Sources, accelerator: Accelerator, display: Display) -> Recomputed:
+def recompute(
+    document: Document, sources: Sources, accelerator: Accelerator, display: Display, device: str
+) -> Recomputed:
     """Returns what differs between the plan and its recomputation; a plan that was only predicted is measured.
+
+    Args:
+        document: the plan, checked.
+        sources: where its parts come from.
+        accelerator: the hardware, checked.
+        display: is told about progress.
+        device: where networks run, as `rebuild` takes it.
 
     Raises:
         MismatchError: a hash that does not fit.
         IllegalChoiceError: a choice that the space forbids.
     """
-    rebuilt = rebuild(document, sources, accelerator, display, cached=False)
+    rebuilt = rebuild(document, sources, accelerator, display, cached=False, device=device)
     assembly, measurer, choice = rebuilt.assembly, rebuilt.measurer, rebuilt.choice
     display.phase("measure")
     plan = _measured(document, assembly, choice, measurer)
@@ -67,7 +77,8 @@ def recompute(document: Document, sources: Sources, accelerator: Accelerator, di
     if document["accuracy"]["validation"] is None:
         again["accuracy"]["validation"] = None
         again["baseline"]["accuracy"]["validation"] = document["baseline"]["accuracy"]["validation"]
-    return Recomputed(compare(document, again, exact=document["made_by"]["versions"] == versions()), found)
+    stated = {"device": "cpu", **document["made_by"]["versions"]}  # plans from before there was a choice name none
+    return Recomputed(compare(document, again, exact=stated == versions(device_title(measurer.device))), found)
 
 
 def _measured(document: Document, assembly: Assembly, choice: Choices, measurer: Measurer) -> Found:

@@ -27,15 +27,15 @@ TIMING_COLUMNS = ("phase", "seconds", "processor_seconds")
 LIBRARIES = ("espalier", "torch", "torchvision", "numpy", "scipy", "stable-baselines3", "sb3-contrib", "gymnasium")
 PARTIAL = ".partial"
 """Ends the names of files that a killed run had begun to write."""
-PER_RUN = (*NO_EFFECT, "time_limit")
+PER_RUN = (*NO_EFFECT, "time_limit", "device")
 """Settings that may differ between a run and its continuation."""
 
 
-def versions() -> dict[str, str | int]:
-    """Returns the versions of what computes figures, and the kind of machine."""
+def versions(device: str) -> dict[str, str | int]:
+    """Returns the versions of what computes figures, the kind of machine, and the title of what networks run on."""
     found = {name: _version(name) for name in LIBRARIES}
     machine = f"{platform.system()} {_processor()}"
-    return {"python": platform.python_version(), "machine": machine, "threads": threads(), **found}
+    return {"python": platform.python_version(), "machine": machine, "threads": threads(), "device": device, **found}
 
 
 def _version(library: str) -> str:
@@ -124,8 +124,13 @@ class RunFolder:
         """What a continuation needs."""
         return self.path / "checkpoint"
 
-    def create(self, settings: Settings, command: Sequence[str]) -> None:
+    def create(self, settings: Settings, command: Sequence[str], device: str) -> None:
         """Makes the folder and records what was asked; a continuation checks that it asks the same.
+
+        Args:
+            settings: of the run.
+            command: as typed.
+            device: the title of what networks run on.
 
         Raises:
             UnwritableError: the folder cannot be written.
@@ -138,7 +143,7 @@ class RunFolder:
         for name in ("checkpoint", "plans", "tb"):
             self._make(self.path / name)
         self._read_metrics()
-        self.write_json("versions.json", versions())
+        self.write_json("versions.json", versions(device))
         write_atomically(self.path / "command.txt", (shlex.join(command) + "\n").encode())
 
     def _make(self, folder: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
+from agent.config import DEVICES
+
 
 def console_for(*, as_json: bool) -> Console:
     """Returns where progress and tables go: stdout, or stderr when stdout is kept for one JSON object."""
@@ -20,6 +22,11 @@ def add_output_flags(parser: argparse.ArgumentParser, *, quiet: str = "print not
     """Gives a command the flags `--quiet`, with its help text, and `--json`."""
     parser.add_argument("--quiet", action="store_true", help=quiet)
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, progress on stderr")
+
+
+def add_device_flag(parser: argparse.ArgumentParser, text: str) -> None:
+    """Gives a command the flag `--device`, with its help text."""
+    parser.add_argument("--device", choices=DEVICES, default=DEVICES[0], help=text)
 
 
 def write_json(content: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from agent.config import Settings, read_settings, settings_parser
-from agent.preflight import check_agent_file, check_hardware, check_sources
+from agent.preflight import check_agent_file, check_device, check_hardware, check_sources
 from agent.run_folder import RunFolder, choose_folder, given_command
 from agent.terminal import console_for
 from plan.command import DONE, run_command
@@ -32,6 +32,7 @@ def start(settings: Settings, program: str) -> int:
     accelerator = check_hardware(settings.hw, settings.baseline_bits)
     folder = RunFolder(choose_folder(settings))
     check_sources(settings.net, settings.weights, settings.data)
+    check_device(settings.device)
     if settings.init_from is not None:
         check_agent_file(settings.init_from, settings.algo)
     if settings.measured_only:

@@ -45,6 +45,8 @@ class Samples:
 def adarounded(weight: Tensor, found: RepairedLayer, samples: Samples, *, steps: int, seed: int) -> RepairedLayer:
     """Returns a repaired layer with levels that lose no more on the samples than those that it has.
 
+    Computed where the samples are.
+
     Args:
         weight: (K, D), the refitted weights before they were rounded
         found: how they were rounded
@@ -55,10 +57,10 @@ def adarounded(weight: Tensor, found: RepairedLayer, samples: Samples, *, steps:
     with torch.enable_grad():
         task = _Task.of(weight, found, samples)
         levels = task.descended(steps, torch.Generator().manual_seed(seed))
-        old = torch.from_numpy(found.levels.astype(np.float32))
+        old = torch.from_numpy(found.levels.astype(np.float32)).to(levels.device)
         better = task.losses(levels) < task.losses(old)
         chosen = torch.where(better[:, None], levels, old)
-    return replace(found, levels=chosen.to(torch.int8 if found.levels.dtype == np.int8 else torch.int16).numpy())
+    return replace(found, levels=chosen.cpu().to(torch.int8 if found.levels.dtype == np.int8 else torch.int16).numpy())
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,15 @@ class _Task:
 
     @classmethod
     def of(cls, weight: Tensor, found: RepairedLayer, samples: Samples) -> _Task:
+        weight, device = weight.to(samples.inputs.device), samples.inputs.device
         zero = torch.zeros(len(found.scale)) if found.zero_point is None else torch.from_numpy(found.zero_point).float()
-        low, high = weight_levels(found.bits)
+        zero, (low, high) = zero.to(device), weight_levels(found.bits)
         inputs = samples.inputs - samples.inputs.mean(1, keepdim=True)
         outputs = _by_output(samples.inputs @ _by_group(weight, len(inputs)))
         return cls(
             weight=weight,
-            scale=torch.from_numpy(found.scale)[:, None],
-            mask=torch.from_numpy(found.mask).float(),
+            scale=torch.from_numpy(found.scale).to(device)[:, None],
+            mask=torch.from_numpy(found.mask).float().to(device),
             limits=((low - zero)[:, None], (high - zero)[:, None]),
             inputs=inputs,
             wanted=samples.activation(outputs),
@@ -101,7 +104,7 @@ class _Task:
         optimiser = torch.optim.Adam([variables], lr=RATE)
         count = self.wanted.shape[0]
         for step in range(steps):
-            rows = torch.randint(count, (min(ROWS, count),), generator=generator)
+            rows = torch.randint(count, (min(ROWS, count),), generator=generator).to(exact.device)
             up = _rectified(variables)
             loss = self._errors((floor + up).clamp(*self.limits) * self.mask, rows).sum() / unit
             if step >= WARM * steps:
@@ -117,7 +120,7 @@ class _Task:
     @torch.no_grad()
     def losses(self, levels: Tensor) -> Tensor:
         """Returns every output's mean squared error over all samples, (K,)."""
-        return self._errors(levels, torch.arange(self.wanted.shape[0]))
+        return self._errors(levels, torch.arange(self.wanted.shape[0], device=levels.device))
 
     def _errors(self, levels: Tensor, rows: Tensor) -> Tensor:
         weight = _by_group(levels * self.scale, len(self.inputs))

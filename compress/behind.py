@@ -32,13 +32,14 @@ def behind(module: nn.Module, node: fx.Node, layer: WeightLayer) -> Function:
         node: the call of the layer
         layer: the layer itself
     """
-    factor, shift = torch.ones(layer.weight.shape[0]), torch.zeros(layer.weight.shape[0])
+    outputs, device = layer.weight.shape[0], layer.weight.device
+    factor, shift = torch.ones(outputs, device=device), torch.zeros(outputs, device=device)
     if layer.bias is not None:
         shift = layer.bias.detach().clone()
     reader = only_reader(node)
     norm = module.get_submodule(str(reader.target)) if reader is not None and reader.op == "call_module" else None
     if reader is not None and isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
-        factor, offset = (torch.from_numpy(part).float() for part in affine(norm))
+        factor, offset = (torch.from_numpy(part).float().to(device) for part in affine(norm))
         shift, reader = shift * factor + offset, only_reader(reader)
     activate = _activation(module, reader)
 

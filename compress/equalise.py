@@ -26,6 +26,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
+from compress.device import device_of
 from compress.modules import WeightLayer, weight_layer
 from networks.coupling import parameter_uses
 from networks.flow import argument, operation
@@ -126,7 +127,7 @@ def with_channel_clips(traced: TracedNetwork) -> TracedNetwork:
     slices = list(traced.slices)
     for pair in pairs(traced):
         for clip in pair.clips:
-            module.register_buffer(clip.path, torch.full(clip.shape, clip.top))
+            module.register_buffer(clip.path, torch.full(clip.shape, clip.top, device=device_of(module)))
             renamed[clip.node] = _replace(module.graph, nodes[clip.node], clip.path)
             slices.append(ChannelSlice(clip.path, 0, pair.segments))
     module.recompile()
@@ -250,7 +251,7 @@ def _tensor_ranges(traced: TracedNetwork, found: Sequence[Pair], images: Tensor)
     readers = [reader for pair in found for reader in pair.readers]
     with _watched(traced.module, readers) as seen, torch.no_grad():
         for batch in torch.split(images, BATCH):
-            traced.module(batch)
+            traced.module(batch.to(device_of(traced.module)))
     return {pair.writer: _per_channel(seen, pair) for pair in found}
 
 

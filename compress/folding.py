@@ -121,9 +121,9 @@ def affine(norm: nn.Module) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns factor and shift (channels,) of a batch norm in evaluation mode."""
     if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
         raise TypeError(f"{type(norm).__name__} is no batch norm with running statistics")
-    mean, variance = norm.running_mean.double(), norm.running_var.double()
+    mean, variance = norm.running_mean.cpu().double(), norm.running_var.cpu().double()
     factor = 1.0 / torch.sqrt(variance + norm.eps)
     if norm.affine:
-        factor = factor * norm.weight.detach().double()
-    shift = -mean * factor + (norm.bias.detach().double() if norm.affine else 0.0)
+        factor = factor * norm.weight.detach().cpu().double()
+    shift = -mean * factor + (norm.bias.detach().cpu().double() if norm.affine else 0.0)
     return factor.numpy(), shift.numpy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +14,10 @@ from torch import Tensor, nn
 
 from compress.adaround import Samples, adarounded
 from compress.apply import Compressed, LayerRecord
-from compress.batches import batch_of
-from compress.fake_quant import FakeQuantiser, with_quantisers
-from compress.in_place import work_apart, work_in_place
+from compress.batches import batch_of, batch_on
+from compress.device import CPU
+from compress.fake_quant import FakeQuantiser
 from compress.layer_store import LayerStore
-from compress.modules import fast_layout, weight_layers
 from compress.options import DEFAULT_OPTIONS, MeasureOptions
 from compress.problem import Problem
 from compress.profile import Profile
@@ -29,6 +27,7 @@ from compress.repair import RepairedLayer, Request
 from compress.repaired_layers import RepairedLayers
 from compress.resume import Resumption
 from compress.sequential import PairedPass, Refit, can_refit
+from compress.working import WorkingNetwork
 from networks.trace import TracedNetwork
 from plan.errors import InvalidValueError
 from plan.scheme import DENSE, Scheme
@@ -49,6 +48,7 @@ class Measurer:
         seed: of the Bernoulli rule's draws
         options: which repairs run
         store: repaired layers of other runs; a recomputation takes none
+        device: where the network runs; repairs of single layers are computed on the processor
     """
 
     def __init__(
@@ -60,22 +60,20 @@ class Measurer:
         seed: int = 0,
         options: MeasureOptions = DEFAULT_OPTIONS,
         store: LayerStore | None = None,
+        device: torch.device = CPU,
     ) -> None:
         self.traced = traced
-        self.batch = batch_of(traced.network)
+        self.device = device
+        self.batch, self.together = batch_of(traced.network), batch_on(device, traced.network)
         self.profile = profile
         self.seed = seed
         self.options = options
         self.apart = RepairedLayers(traced.network, profile, seed=seed, options=options, store=store)
         self.channels = self.apart.channels
-        self.module, self.quantisers = with_quantisers(traced)
-        if not options.sequential_images:  # the refit wants rectifiers where they stand
-            work_in_place(self.module)
-        self.memory_format = fast_layout(self.module, calibration_images)
-        self.module.to(memory_format=self.memory_format)
-        self.layers = weight_layers(self.module, traced)
-        self.dense_weights = [layer.weight.detach().clone() for layer in self.layers]
-        self.images = calibration_images[: options.calibration_images]
+        in_place = not options.sequential_images  # the refit wants rectifiers where they stand
+        self.working = WorkingNetwork(traced, calibration_images, device, in_place=in_place)
+        self.module, self.quantisers, self.layers = self.working.module, self.working.quantisers, self.working.layers
+        self.images = calibration_images[: options.calibration_images].to(device)
         self.recalibration = self._recalibration()
         self.resumption = self._resumption()
         nodes = {node.target: node.name for node in self.module.graph.nodes if node.op == "call_module"}
@@ -98,7 +96,8 @@ class Measurer:
         ]
         for layer in without:
             if layer.bias is None:
-                layer.bias = nn.Parameter(torch.zeros(layer.weight.shape[0]), requires_grad=False)
+                zeros = torch.zeros(layer.weight.shape[0], device=self.device)
+                layer.bias = nn.Parameter(zeros, requires_grad=False)
         norms = [module for module in self.module.modules() if isinstance(module, nn.BatchNorm2d)]
         found = Recalibration(norms, without, spread=self.spread)
         if self.options.recalibrate:
@@ -118,13 +117,13 @@ class Measurer:
     def _run_calibration(self) -> None:
         with torch.inference_mode():
             for batch in torch.chunk(self.images, self._calibration_batches):
-                self._run(batch)
+                self.working.run(batch)
 
     def _resume_calibration(self) -> None:
         batches = torch.chunk(self.images, self._calibration_batches)
         start = self.resumption.start(self.images, len(batches))
         for number, batch in enumerate(batches):
-            self.resumption.run(self.images, number, self._arranged(batch), start)
+            self.resumption.run(self.images, number, self.working.arranged(batch), start)
 
     def repaired(self, schemes: Sequence[Scheme]) -> tuple[RepairedLayer, ...]:
         """Returns every layer's weights under a plan, as they are loaded."""
@@ -147,10 +146,10 @@ class Measurer:
         before, self._loaded = self._loaded, ()
         ranges = {tensor: quantiser.chosen for tensor, quantiser in self.quantisers.items()}
         repaired = self.cached_repairs(schemes)
+        for index, found in enumerate(repaired):
+            self.working.write(index, found.weight)
+        self._set_ranges(schemes)
         with torch.inference_mode():
-            for layer, dense, found in zip(self.layers, self.dense_weights, repaired, strict=True):
-                layer.weight.copy_(torch.from_numpy(found.weight).reshape(dense.shape))
-            self._set_ranges(schemes)
             self.recalibration.restore()
         if self.options.sequential_images and self.options.repair.update:
             with torch.no_grad():  # not inference mode, whose tensors cannot take part in the descent on roundings
@@ -182,10 +181,8 @@ class Measurer:
         index_of = {id(layer): index for index, layer in enumerate(self.layers)}
         for layer, outputs in zip(self.recalibration.layers, corrections.layers, strict=True):
             index = index_of[id(layer)]
-            found[index] = replace(found[index], scale=found[index].scale * outputs.gain.numpy())
-            weight = torch.from_numpy(found[index].weight)
-            with torch.inference_mode():
-                self.layers[index].weight.copy_(weight.reshape(self.layers[index].weight.shape))
+            found[index] = replace(found[index], scale=found[index].scale * outputs.gain.cpu().numpy())
+            self.working.write(index, found[index].weight)
         return tuple(found)
 
     def _refit_in_order(
@@ -197,7 +194,7 @@ class Measurer:
         unnormed = {id(layer) for layer in self.recalibration.layers}
         paired = PairedPass(
             self.module,
-            dict(zip(targets, self.dense_weights, strict=True)),
+            dict(zip(targets, self.working.dense_weights, strict=True)),
             {
                 target: self._refit(index, kept[index].inputs, refitted)
                 for index, target in enumerate(targets)
@@ -207,7 +204,7 @@ class Measurer:
             spread=self.spread,
             seed=self.seed,
         )
-        images = self.images[: self.options.sequential_images].contiguous(memory_format=self.memory_format)
+        images = self.working.arranged(self.images[: self.options.sequential_images])
         paired.run(torch.cat((images, images)))
         return tuple(refitted)
 
@@ -216,14 +213,15 @@ class Measurer:
         steps, repair = self.options.rounding_steps, self.apart.repairs[index]
 
         def solve(problem: Problem, samples: Samples | None) -> Tensor:
-            found, weight = repair.refit(problem, refitted[index])
+            found, weight = repair.refit(problem.on(CPU), refitted[index])
             if samples is not None:
                 found = adarounded(weight, found, samples, steps=steps, seed=self.seed + index)
             refitted[index] = found
             return torch.from_numpy(found.weight)
 
         sampled = steps > 0 and refitted[index].bits <= ADAROUND_BITS
-        return Refit(repair.target(inputs), torch.from_numpy(inputs), solve, repair.stats.coherence, sampled)
+        target, kept = repair.target(inputs).to(self.device), torch.from_numpy(inputs).to(self.device)
+        return Refit(target, kept, solve, repair.stats.coherence, sampled)
 
     def _set_ranges(self, schemes: Sequence[Scheme]) -> None:
         done: set[str] = set()
@@ -236,35 +234,32 @@ class Measurer:
     def unload(self) -> None:
         """Turns the working network back into the dense one, in float."""
         self._loaded = ()
-        with torch.inference_mode():
-            for layer, dense in zip(self.layers, self.dense_weights, strict=True):
-                layer.weight.copy_(dense)
+        for index in range(len(self.layers)):
+            self.working.write_dense(index)
         self.recalibration.restore()
         for quantiser in self.quantisers.values():
             quantiser.chosen = None
 
     def logits(self, images: Tensor) -> Tensor:
-        """Returns the outputs of the working network as it is loaded, float32 (N, classes)."""
+        """Returns the outputs of the working network as it is loaded, float32 (N, classes), on the processor."""
         with torch.inference_mode():
-            return torch.cat([self._run(batch) for batch in torch.split(images, self.batch)])
-
-    def _run(self, batch: Tensor) -> Tensor:
-        outputs: Tensor = self.module(self._arranged(batch))
-        return outputs
-
-    def _arranged(self, batch: Tensor) -> Tensor:
-        return batch.contiguous(memory_format=self.memory_format)
+            return torch.cat([self.working.run(batch).cpu() for batch in torch.split(images, self.together)])
 
     def outputs(self, schemes: Sequence[Scheme], images: Tensor) -> NDArray[np.float32]:
         """Returns the compressed network's outputs, float32 (N, classes)."""
         return np.concatenate(list(self.batches(schemes, images)))
 
     def batches(self, schemes: Sequence[Scheme], images: Tensor) -> Iterator[NDArray[np.float32]]:
-        """Yields the compressed network's outputs batch by batch, float32 (n, classes), each run when asked for."""
+        """Yields the compressed network's outputs batch by batch, float32 (n, classes), run when asked for.
+
+        Where more images run together than are in a batch, the batches are still the same.
+        """
         self.load(schemes)
-        for number, batch in enumerate(torch.split(images, self.batch)):
-            logits: NDArray[np.float32] = self.resumption.run(images, number, self._arranged(batch)).numpy()
-            yield logits
+        for number, part in enumerate(torch.split(images, self.together)):
+            found = self.resumption.run(images, number, self.working.arranged(part))
+            logits: NDArray[np.float32] = found.cpu().numpy()
+            for start in range(0, len(logits), self.batch):
+                yield logits[start : start + self.batch]
 
     def correct(self, schemes: Sequence[Scheme], images: Tensor, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Returns whether the compressed network's first answer is right, bool (N,)."""
@@ -292,16 +287,12 @@ class Measurer:
             self.unload()
         changed = self._with_one(layer, scheme)
         try:
-            with torch.inference_mode():
-                for index, (request, found) in changed.items():
-                    weight = self.layers[index].weight
-                    weight.copy_(torch.from_numpy(found.weight).reshape(weight.shape))
-                    weight[torch.from_numpy(~request.kept.outputs)] = 0
+            for index, (request, found) in changed.items():
+                self.working.write(index, np.where(request.kept.outputs[:, None], found.weight, np.float32(0)))
             yield tuple(changed)
         finally:
-            with torch.inference_mode():
-                for index in changed:
-                    self.layers[index].weight.copy_(self.dense_weights[index])
+            for index in changed:
+                self.working.write_dense(index)
 
     @contextmanager
     def one_rounded(self, layer: int, bits: int) -> Iterator[FakeQuantiser]:
@@ -336,14 +327,15 @@ class Measurer:
         return {index: (requests[index], self.apart.of(index, requests[index])) for index in sorted({layer, *lost})}
 
     def apply(self, schemes: Sequence[Scheme]) -> Compressed:
-        """Returns the compressed network: masked, weights and activations on their levels, statistics repaired."""
+        """Returns the compressed network: masked, weights and activations on their levels, statistics repaired.
+
+        It is on the processor.
+        """
         self.load(schemes)
         kept = self.channels.kept(schemes)
-        module = copy.deepcopy(self.module).to(memory_format=torch.contiguous_format)
-        work_apart(module)
         return Compressed(
             traced=self.traced,
-            module=module,
+            module=self.working.exported(),
             group_masks=self.channels.group_masks(schemes),
             records=tuple(
                 LayerRecord.of(layer, target, scheme=scheme, kept=left, repaired=found)

@@ -64,12 +64,12 @@ def unfolded_at(module: WeightLayer, inputs: Tensor, chosen: Tensor) -> Tensor:
     """Returns the input vectors of chosen output positions, int64 (positions,), as `unfolded`."""
     if isinstance(module, nn.Linear):
         rows = inputs.reshape(inputs.shape[0], -1, inputs.shape[-1])
-        return rows[:, chosen].reshape(1, -1, rows.shape[-1])
+        return rows[:, chosen.to(rows.device)].reshape(1, -1, rows.shape[-1])
     padded = F.pad(inputs, module._reversed_padding_repeated_twice)
     index = _window_index(module, padded.shape[-2], padded.shape[-1], chosen)
     count, channels, height, width = padded.shape
     flat = padded.permute(0, 2, 3, 1).reshape(count, height * width, channels)
-    gathered = flat.index_select(1, index.reshape(-1))
+    gathered = flat.index_select(1, index.reshape(-1).to(flat.device))
     shape = (count * index.shape[0], index.shape[1], module.groups, channels // module.groups)
     if shape[3] == 1:  # a plain transpose, three times as fast as the general order of axes
         return gathered.reshape(-1, module.groups).t().contiguous().reshape(module.groups, shape[0], -1)
@@ -170,7 +170,7 @@ class CovarianceSum:
         moment = self.products / self.count
         covariance = moment - mean[:, :, None] * mean[:, None, :]
         if self.parts < 2 or moment.shape[-1] < FEWEST_COLUMNS:
-            return covariance, torch.zeros(len(moment))
+            return covariance, torch.zeros(len(moment), device=moment.device)
         noise = (self.squares / self.count - off_diagonal(moment)).clamp_min(0.0) / (self.parts - 1)
         between = off_diagonal(covariance).clamp_min(torch.finfo(covariance.dtype).tiny)
         return covariance, (noise / between).clamp(0.0, 1.0)
@@ -218,18 +218,21 @@ class MomentSum:
         Args:
             coherence: times the covariance of x's mean over an image's positions is added; see `coherence`.
         """
-        mean, means = torch.from_numpy(self.mean()), torch.cat(self.image_means, 1)
+        mean, means = self._mean(), torch.cat(self.image_means, 1)
         arrays = []
         for block, sums in zip(self.blocks, self.sums, strict=True):
             found = shrunk(*sums.covariance()) + mean[:, block, None] * mean[:, None, block]
             if coherence > 0.0:
                 found += coherence * shrunk(*summed(means[..., block], means.shape[1]).covariance())
-            arrays.append(found.numpy())
+            arrays.append(found.cpu().numpy())
         return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
     def mean(self) -> FloatArray:
         """Returns E[x], (G, D) float32."""
+        mean: FloatArray = self._mean().cpu().numpy()
+        return mean
+
+    def _mean(self) -> Tensor:
         if self.centre is None:
             raise ValueError("no inputs were added, the layer was never called")
-        mean: FloatArray = (torch.cat([sums.mean() for sums in self.sums], 1) + self.centre[:, 0]).numpy()
-        return mean
+        return torch.cat([sums.mean() for sums in self.sums], 1) + self.centre[:, 0]

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
+from compress.device import device_of
 from compress.modules import fast_layout, weight_layers
 from compress.moments import MomentSum
 from networks.trace import TracedNetwork
@@ -42,7 +43,7 @@ class TensorNotes:
         self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
         self.zeros += flat.numel() - int(torch.count_nonzero(flat))
         self.count += flat.numel()
-        self.values.append(flat[:: spacing(flat.numel(), wanted)].numpy().copy())
+        self.values.append(flat[:: spacing(flat.numel(), wanted)].cpu().numpy().copy())
 
     def sample(self) -> NDArray[np.float32]:
         """Returns the kept values."""
@@ -122,13 +123,14 @@ class ForwardPass:
             tensors[name].add(value, wanted)
             return value
 
-        layout = fast_layout(self.traced.module, images)
+        device, layout = device_of(self.traced.module), fast_layout(self.traced.module, images)
         hooks = [_watch_inputs(module, notes.sums) for module, notes in zip(modules, layers, strict=True)]
         try:
             watcher = Watcher(self.traced, watch)
             with torch.inference_mode():
                 for start in range(0, count, FORWARD_BATCH):
-                    watcher.run(images[start : start + FORWARD_BATCH].contiguous(memory_format=layout))
+                    batch = images[start : start + FORWARD_BATCH].to(device)
+                    watcher.run(batch.contiguous(memory_format=layout))
                     progress("profile", min(start + FORWARD_BATCH, count), count)
         finally:
             for hook in hooks:
@@ -168,9 +170,10 @@ class BackwardPass:
 
     def __init__(self, traced: TracedNetwork, seed: int) -> None:
         self.traced = traced
+        self.device = device_of(traced.module)
         self.generator = torch.Generator().manual_seed(seed)
-        self.fisher = [torch.zeros(layer.K, dtype=torch.float64) for layer in traced.network.layers]
-        self.summed = [torch.zeros(layer.K, dtype=torch.float64) for layer in traced.network.layers]
+        zeros = [torch.zeros(layer.K, dtype=torch.float64, device=self.device) for layer in traced.network.layers]
+        self.fisher, self.summed = zeros, [total.clone() for total in zeros]
         self.tensors = {name: GradientNotes() for name in traced.tensor_nodes}
         self.wanted = 0
 
@@ -188,14 +191,15 @@ class BackwardPass:
             for parameter in trained:
                 parameter.requires_grad_(False)
             for start in range(0, count, BACKWARD_BATCH):
-                self._backward(watcher, images[start : start + BACKWARD_BATCH].contiguous(memory_format=layout))
+                batch = images[start : start + BACKWARD_BATCH].to(self.device)
+                self._backward(watcher, batch.contiguous(memory_format=layout))
                 progress("sensitivity", min(start + BACKWARD_BATCH, count), count)
         finally:
             for parameter in trained:
                 parameter.requires_grad_(True)
             for hook in hooks:
                 hook.remove()
-        fisher = [(total / count).float().numpy() for total in self.fisher]
+        fisher = [(total / count).float().cpu().numpy() for total in self.fisher]
         pairs = zip(self.summed, self.fisher, strict=True)
         coherence = [max(float(summed.sum() / total.sum().clamp_min(1e-300)) - 1.0, 0.0) for summed, total in pairs]
         return Sensitivities(fisher, coherence, self.tensors, count)
@@ -204,19 +208,19 @@ class BackwardPass:
         with torch.enable_grad():
             logits = watcher.run(images.clone().requires_grad_(True))
             with torch.no_grad():
-                odds = torch.softmax(logits, 1)
-                labels = torch.multinomial(odds, 1, generator=self.generator)[:, 0]
+                odds = torch.softmax(logits, 1).cpu()  # where the generator is
+                labels = torch.multinomial(odds, 1, generator=self.generator)[:, 0].to(self.device)
             loss = F.cross_entropy(logits, labels, reduction="sum")
             torch.autograd.backward(loss)
 
     def _watch(self, name: str, value: Tensor) -> Tensor:
         notes = self.tensors[name]
         step = spacing(value.numel(), self.wanted)
-        before = value.detach().reshape(-1)[::step].numpy().copy()
+        before = value.detach().reshape(-1)[::step].cpu().numpy().copy()
 
         def add(gradient: Tensor) -> None:
             notes.values.append(before)
-            notes.squares.append(gradient.reshape(-1)[::step].square().numpy().copy())
+            notes.squares.append(gradient.reshape(-1)[::step].square().cpu().numpy().copy())
             notes.count += gradient.numel()
 
         value.register_hook(add)  # type: ignore[no-untyped-call]

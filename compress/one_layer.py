@@ -30,7 +30,7 @@ class OneLayerLoss:
 
     def __init__(self, measurer: Measurer, images: Tensor) -> None:
         count = int(PASS_MACS / max(measurer.traced.network.macs, 1))
-        batch = images[-min(max(count, FEWEST_IMAGES), IMAGES) :].contiguous(memory_format=measurer.memory_format)
+        batch = measurer.working.arranged(images[-min(max(count, FEWEST_IMAGES), IMAGES) :])
         measurer.unload()
         self.measurer = measurer
         self.prefix = Prefix(measurer.module, batch)

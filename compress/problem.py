@@ -34,6 +34,12 @@ class ProblemBlock:
     factors: Factors
     target: Tensor
 
+    def on(self, device: torch.device) -> ProblemBlock:
+        """Returns the block with its tensors on a device."""
+        own = self.factors
+        factors = Factors(*(part.to(device) for part in (own.moment, own.damping, own.inverse, own.upper)))
+        return ProblemBlock(self.columns.to(device), factors, self.target.to(device))
+
     def inverse_of(self, columns: Tensor) -> Tensor:
         """Returns the inverse of the moments of dense columns (n,), (n, n), where there is one convolution group.
 
@@ -60,6 +66,10 @@ class Problem:
     def nbytes(self) -> int:
         """Memory taken, bytes."""
         return sum(4 * (3 * block.factors.moment.numel() + block.target.numel()) for block in self.blocks)
+
+    def on(self, device: torch.device) -> Problem:
+        """Returns the problem with its tensors on a device."""
+        return Problem(tuple(block.on(device) for block in self.blocks))
 
     @property
     def product_flops(self) -> float:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compress.device import CPU, placed
 from compress.observers import BackwardPass, ForwardPass, GradientNotes, LayerNotes, TensorNotes
 from compress.quantize import (
     DEFAULT_ACTIVATIONS,
@@ -89,7 +91,7 @@ class Profile:
 def images_sha256(images: Tensor) -> str:
     """Returns the hash of an image tensor's shape and bytes."""
     digest = hashlib.sha256(str(tuple(images.shape)).encode())
-    digest.update(images.contiguous().numpy().tobytes())
+    digest.update(images.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -104,6 +106,7 @@ def profile(
     seed: int = 0,
     activations: ActivationQuantiser = DEFAULT_ACTIVATIONS,
     progress: Progress = _silent,
+    device: torch.device = CPU,
 ) -> Profile:
     """Runs the network on the calibration images, forward and backward, and returns what was measured.
 
@@ -113,9 +116,11 @@ def profile(
         seed: draws sampled positions and the labels for the Fisher information
         activations: how the levels of stored tensors are placed
         progress: told about every batch
+        device: where the network runs; what is drawn does not depend on it
     """
     if calibration_images.dim() != 4 or calibration_images.shape[0] == 0:
         raise InvalidValueError(f"calibration images have shape {tuple(calibration_images.shape)}, (N, 3, H, W) needed")
+    traced = placed(traced, device)
     layers, tensors = ForwardPass(traced, seed).run(calibration_images, progress)
     backward = BackwardPass(traced, seed).run(calibration_images, progress)
     network = traced.network
@@ -169,7 +174,7 @@ def _zeros(tensors: dict[str, TensorNotes], name: str | None) -> float:
 def _layer_profile(notes: LayerNotes, fisher: FloatArray, coherence: float, error: NDArray[np.float64]) -> LayerProfile:
     weight = notes.sums.module.weight.detach()
     return LayerProfile(
-        weight=np.ascontiguousarray(weight.reshape(weight.shape[0], -1).numpy()),
+        weight=np.ascontiguousarray(weight.reshape(weight.shape[0], -1).cpu().numpy()),
         moment=notes.sums.moments(coherence),
         input_mean=notes.sums.mean(),
         fisher=fisher,

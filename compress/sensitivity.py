@@ -11,14 +11,19 @@ from __future__ import annotations
 
 import math
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
 
 from agent.build import cached_profile, open_subject, use_threads
 from agent.progress import Display, make_display
+from agent.rebuild import shown
+from agent.terminal import add_device_flag
+from compress.device import chosen_device, device_title
 from compress.layer_drops import DEFAULT_SCHEMES, LayerDrop, LayerDrops, parse_scheme
 from compress.measure import Measurer
 from plan.command import DONE, Parser, run_command
@@ -39,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--schemes", nargs="+", default=list(DEFAULT_SCHEMES), help="as w4a8 or w8a8,element:0.5")
     parser.add_argument("--images", type=int, default=IMAGES, help=f"validation images, at most (default {IMAGES})")
     parser.add_argument("--threads", type=int, default=2, help="that compute (default 2)")
+    add_device_flag(parser, "where networks run, as of agent.train")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     return run_command(lambda: _run(parser, arguments))
 
@@ -50,10 +56,11 @@ def _run(parser: Parser, arguments: Sequence[str] | None) -> int:
     for text in options.schemes:
         parse_scheme(text)
     use_threads(options.threads)
-    path = Path(options.csv)
+    path, device = Path(options.csv), chosen_device(options.device)
     drops = read_rows(path, LayerDrop, "a sensitivity report")
     with make_display(Console(stderr=True), quiet=options.quiet) as display:
-        found = _layer_drops(options.net, options.weights, options.data, options.images, display)
+        display.note(f"networks run on {device_title(device)}")
+        found = _layer_drops(options, device, display)
         total = len(found.network.layers) * len(options.schemes)
         display.phase("layers", total)
         for drop in found.every(options.schemes, drops):
@@ -66,14 +73,14 @@ def _run(parser: Parser, arguments: Sequence[str] | None) -> int:
     return DONE
 
 
-def _layer_drops(net: str, weights: str, data: str, images: int, display: Display) -> LayerDrops:
+def _layer_drops(options: Namespace, device: torch.device, display: Display) -> LayerDrops:
     display.phase("network, weights, data")
-    subject = open_subject(net, weights, data, progress=display.advance)
+    subject = open_subject(options.net, options.weights, options.data, progress=display.advance)
     display.phase("profile")
     calibration = subject.tensor(subject.dataset.splits.calibration)
-    profile = cached_profile(subject, calibration, lambda phase, done, total: display.advance(done, total, phase))
-    measurer = Measurer(subject.traced, profile, calibration)
-    chosen = subject.dataset.splits.validation.first(images)
+    profile = cached_profile(subject, calibration, shown(display), device)
+    measurer = Measurer(subject.traced, profile, calibration, device=device)
+    chosen = subject.dataset.splits.validation.first(options.images)
     pixels = subject.tensor(chosen)
     if chosen.labels is None:
         display.note("the data have no labels: agreement with the dense network is measured")

@@ -225,7 +225,7 @@ def _by_group(outputs: Tensor, groups: int, chosen: Tensor) -> tuple[Tensor, Ten
     """Returns outputs (N, K, P, Q) at chosen positions, (G, n, K / G), and their means, (G, N, K / G)."""
     count, channels = outputs.shape[:2]
     flat = outputs.reshape(count, channels, -1).transpose(1, 2)
-    parts = (flat[:, chosen].reshape(-1, channels), flat.mean(1))
+    parts = (flat[:, chosen.to(flat.device)].reshape(-1, channels), flat.mean(1))
     at, means = (part.reshape(len(part), groups, -1).transpose(0, 1).contiguous() for part in parts)
     return at, means
 
@@ -242,6 +242,7 @@ def paired_problem(dense_weight: Tensor, pair: Pair, refit: Refit) -> Problem:
     weight, start = (part.reshape(groups, -1, columns).transpose(1, 2) for part in (dense_weight, refit.anchor))
     whole = _normal(pair, weight, refit.coherence)
     alive = torch.arange(columns) if groups > 1 else _alive(whole.moment[0].diagonal(), refit.kept_inputs)
+    alive = alive.to(weight.device)
     if not len(alive):
         return Problem(())
     factors, best = whole.only(alive).solved(start[:, alive])

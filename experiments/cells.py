@@ -20,6 +20,7 @@ from agent.preflight import check_hardware, check_sources
 from agent.progress import Display
 from agent.run_folder import RunFolder, threads
 from agent.searchers.registry import measuring_searcher
+from compress.device import chosen_device, device_title
 from compress.measure import Measurer
 from envs.accuracy.archive import Measurement
 from envs.accuracy.error_table import ErrorTable
@@ -94,7 +95,8 @@ def open_stage(settings: Settings) -> Stage:
     use_threads(threads())
     subject = open_subject(settings.net, settings.weights, settings.data, equalise=settings.equalise)
     sources = Sources(settings.net, settings.weights, settings.data, settings.hw)
-    assembly, measurer = prepare(subject, accelerator, Terms(sources, settings.baseline_bits), _silent)
+    terms, device = Terms(sources, settings.baseline_bits), chosen_device(settings.device)
+    assembly, measurer = prepare(subject, accelerator, terms, _silent, device)
     table = cached_table(assembly, measurer, settings.proxy, _silent)
     return Stage(settings, assembly, measurer, table, effort_of(settings, assembly.network, subject.image_counts))
 
@@ -116,7 +118,8 @@ def run_cell(stage: Stage, contestant: Contestant, seed: int, folder: Path) -> C
         return read_cell(folder / RESULT)
     begun, files = time.process_time(), TimedFolder(folder)
     settings = replace(stage.settings, seed=seed)
-    files.create(settings, ["python", "-m", "experiments.arena", contestant.title])
+    device = device_title(stage.measurer.device)
+    files.create(settings, ["python", "-m", "experiments.arena", contestant.title], device)
     campaign = _campaign(stage, settings, files, contestant)
     _search(campaign, contestant, files)
     cell = _result(campaign, contestant, files, begun)

@@ -99,10 +99,10 @@ def _plans(traced: TracedNetwork) -> list[tuple[Scheme, ...]]:
 
 
 def _dense_pass(traced: TracedNetwork, measurer: Measurer, images: Tensor) -> None:
-    module = traced.module.to(memory_format=measurer.memory_format)
+    module = traced.module.to(memory_format=measurer.working.memory_format)
     with torch.inference_mode():
         for batch in torch.split(images, measurer.batch):
-            module(batch.contiguous(memory_format=measurer.memory_format))
+            module(measurer.working.arranged(batch))
 
 
 def _seconds(work: Callable[[], object]) -> float:

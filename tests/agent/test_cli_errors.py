@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Returns a finished command, started in an empty folder."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "ESPALIER_CACHE": str(tmp_path / "cache")}
+    environment["CUDA_VISIBLE_DEVICES"] = ""
     command = [sys.executable, "-m", *words]
     return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
@@ -53,6 +54,8 @@ def refused(tmp_path: Path, *words: str) -> str:
             "--init-from does not go with --algo sac (allowed: composite, ppo)",
         ),
         (["--seed", "-3"], "--seed -3 is out of range"),
+        (["--device", "gpu"], "--device 'gpu' is unknown; did you mean 'cpu'? (allowed: auto, cpu, cuda)"),
+        (["--device", "cuda"], "--device cuda: torch finds no CUDA device here"),
         (["--pin", "conv1:8"], "--pin 'conv1:8' is not LAYER:w<bits>a<bits>"),
         (["--max-dorp", "1"], "unrecognized arguments: --max-dorp 1; did you mean '--max-drop'?"),
     ],

@@ -96,6 +96,6 @@ def test_a_folder_that_a_kill_left_without_settings_is_begun_anew(tmp_path: Path
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".config.json.77.partial").write_text("{")
     folder = RunFolder(choose_folder(settings))
-    folder.create(settings, ["command"])
+    folder.create(settings, ["command"], "cpu")
     assert json.loads((folder.path / "config.json").read_text())["net"] == "resnet20"
     assert folder.checkpoint.is_dir()
