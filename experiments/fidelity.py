@@ -4,8 +4,9 @@ python -m experiments.fidelity --net NET --weights FILE --data DATA --hw eyeriss
     [--plans 100] [--images N] [--seed 0] [--proxies second-order ...]
 
 Plans are measured on all images outside the calibration set, test images among them: a study, never a search. Every
-measurement is on disk before the next begins, and a second call goes on. The plans are drawn once, their predicted
-drops spread evenly over 0 to 10 points, and kept: another proxy is scored on the same plans without measuring again.
+measurement is on disk before the next begins, and a second call goes on. Eight pilots, which do not count, tell what a
+predicted error costs in points. The plans are then drawn once, their predicted drops spread evenly over 0 to 10 points,
+and kept: another proxy is scored on the same plans without measuring again.
 The folder gathers networks: `fidelity.csv` holds a row per network and proxy, NETWORK.png the default proxy's
 prediction against what was measured.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,7 @@ from plan.space import Choices
 
 POOL_PER_PLAN = 60
 LOWEST_DROP, HIGHEST_DROP = 0.1, 10.0
+PILOTS, LOWEST_PILOT = 8, 0.5
 FITTED_PLANS = 64
 BAND_POINTS = 3.0
 FITS = 20
@@ -109,18 +111,29 @@ class _EveryImage:
         return [part.first(round(images * len(part) / total)) for part in self.parts]
 
 
-def drawn_plans(problem: Problem, plans: int, seed: int, file: Path) -> Choices:
+def drawn_plans(
+    problem: Problem, plans: int, seed: int, file: Path, measure: Callable[[Choices], FloatArray]
+) -> Choices:
     """Returns plans whose predicted drops are spread evenly over 0 to 10 points, int16 (plans, L, 4).
 
     They are kept in the file, so that what is predicted later does not change them.
+
+    Args:
+        problem: of the network; what its errors cost in points is fitted on a few plans first
+        plans: how many
+        seed: draws them
+        file: keeps them
+        measure: takes plans and returns their drops in points
 
     Raises:
         FileFormatError: the file holds no such plans.
     """
     if file.is_file():
         return _kept_plans(problem, plans, file)
-    drops = np.linspace(LOWEST_DROP, HIGHEST_DROP, plans)
-    drawn = spread_plans(problem, np.random.default_rng(seed), POOL_PER_PLAN * plans, drops)
+    rng = np.random.default_rng(seed)
+    pilots = spread_plans(problem, rng, POOL_PER_PLAN * PILOTS, np.geomspace(LOWEST_PILOT, HIGHEST_DROP, PILOTS))
+    fitted = problem.with_calibration(fit_balanced(problem.errors.parts(problem.space, pilots), measure(pilots)))
+    drawn = spread_plans(fitted, rng, POOL_PER_PLAN * plans, np.linspace(LOWEST_DROP, HIGHEST_DROP, plans))
     with replacing(file, "free space or change --out") as partial, partial.open("wb") as stream:
         np.save(stream, drawn, allow_pickle=False)
     return drawn
@@ -137,9 +150,11 @@ def _kept_plans(problem: Problem, plans: int, file: Path) -> Choices:
     return kept
 
 
-def measured_plans(plans: Choices, archive: Archive, images: int, display: Display) -> list[Measurement]:
+def measured_plans(
+    plans: Choices, archive: Archive, images: int, display: Display, phase: str = "measure"
+) -> list[Measurement]:
     """Returns the measurements of plans, those on disk among them."""
-    display.phase("measure", len(plans))
+    display.phase(phase, len(plans))
     found = []
     for done, choice in enumerate(plans, start=1):
         found.append(archive.evaluate(choice, images))
@@ -271,7 +286,12 @@ def _measured(problem: Problem, judge: Judge, stem: Path, options: Namespace, di
     images = options.images or len(splits.validation) + len(splits.test)
     archive = Archive(problem, measure, stem.with_name(f"{stem.name}.jsonl"))
     kept = stem.with_name(f"{stem.name}-{options.plans}-{options.seed}.npy")
-    choices = drawn_plans(problem, options.plans, options.seed, kept)
+
+    def pilots(plans: Choices) -> FloatArray:
+        found = measured_plans(plans, archive, images, display, "pilots")
+        return np.array([entry.drop_points for entry in found])
+
+    choices = drawn_plans(problem, options.plans, options.seed, kept, pilots)
     entries = measured_plans(choices, archive, images, display)
     return _Measured(choices, entries, noise_ceiling(archive.dense(images), entries))
 

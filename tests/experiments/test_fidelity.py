@@ -7,9 +7,11 @@ import pytest
 
 from agent.proxies import PROXIES
 from envs.toy import toy_problem
-from experiments.fidelity import Row, band_error, main
+from experiments.fidelity import Row, band_error, drawn_plans, main
 from experiments.mixed_plans import mixed_plans, spread_plans
+from plan.assignment import FloatArray
 from plan.rows import read_rows
+from plan.space import Choices
 from tests.compress.test_sensitivity import NET
 
 
@@ -28,6 +30,24 @@ def test_plans_are_spread_and_drawn_once() -> None:
     np.testing.assert_array_equal(plans, again)
     predicted = np.sort(problem.evaluate(plans).drop_points)
     assert predicted[-1] > 2 * predicted[0]
+
+
+def test_pilots_tell_how_far_plans_must_go_to_lose_as_much_as_wanted(tmp_path: Path) -> None:
+    """Where plans lose a fifth of what is predicted before anything is measured, those drawn go further."""
+    problem, file = toy_problem(), tmp_path / "plans.npy"
+    drawn: list[float] = []
+    for name, share in (("as predicted", 1.0), ("milder", 0.2)):
+        file = tmp_path / f"{name}.npy"
+        plans = drawn_plans(
+            problem, 12, 0, file, lambda pilots, share=share: share * problem.evaluate(pilots).drop_points
+        )
+        drawn.append(float(np.median(problem.evaluate(plans).drop_points)))
+        np.testing.assert_array_equal(drawn_plans(problem, 12, 0, file, _refuse), plans)
+    assert drawn[1] > 1.2 * drawn[0]
+
+
+def _refuse(plans: Choices) -> FloatArray:
+    raise AssertionError("plans that are kept need no pilots")
 
 
 def test_band_error_does_not_depend_on_the_unit() -> None:
