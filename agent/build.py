@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from agent.plan_sources import Sources
@@ -239,6 +240,8 @@ class ProfileStatistics(Sequence[LayerStatistics]):
 def use_threads(count: int) -> None:
     """Sets how many threads compute, and that they and CUDA devices compute the same every time, in float32."""
     torch.set_num_threads(count)
+    # numpy's products are of single columns (compress.columns), and must not depend on how many processors there are
+    ThreadpoolController().select(internal_api="openblas").limit(limits=1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # by default that fills every new tensor, which took a seventh of a forward pass; nothing reads uninitialised memory
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

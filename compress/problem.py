@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -71,10 +71,21 @@ class Problem:
         """Returns the problem with its tensors on a device."""
         return Problem(tuple(block.on(device) for block in self.blocks))
 
+    def for_outputs(self, rows: Tensor) -> Problem:
+        """Returns the problem of some outputs (n,) of the one convolution group; of several groups, as it is."""
+        own = [block.target if block.target.shape[0] > 1 else block.target[..., rows] for block in self.blocks]
+        return Problem(tuple(replace(block, target=kept) for block, kept in zip(self.blocks, own, strict=True)))
+
     @property
     def product_flops(self) -> float:
         """Work of one product of all moments with the weights."""
         return 1.0 + sum(2.0 * block.factors.moment.numel() * block.target.shape[-1] for block in self.blocks)
+
+
+def outputs_left(mask: Tensor, apart: bool) -> Tensor:
+    """Returns the outputs (n,) of which a mask (K, D) leaves anything; all where not apart, or none is left."""
+    left = np.flatnonzero(mask.numpy().any(1)) if apart else ()
+    return torch.from_numpy(left) if len(left) else torch.arange(len(mask))
 
 
 def metric_blocks(stats: LayerProfile, mean_share: float = MEAN_SHARE) -> tuple[Tensor, ...]:

@@ -17,10 +17,10 @@ from compress.cache import ByteCache
 from compress.criteria import norm_scores, set_costs, spliced_scores, sum_blocks
 from compress.exchange import exchanged, round_flops
 from compress.masks import KeptChannels
-from compress.problem import MEAN_SHARE, Problem, ProblemBlock, build_problem
+from compress.problem import MEAN_SHARE, Problem, ProblemBlock, build_problem, outputs_left
 from compress.profile import LayerProfile
 from compress.prune import Partition, WeightShape, groups_of, partition, select
-from compress.quantize import DEFAULT_WEIGHTS, WeightGrid, WeightQuantiser, weight_grid, weight_levels
+from compress.quantize import DEFAULT_WEIGHTS, SMALLEST_SCALE, WeightGrid, WeightQuantiser, weight_grid, weight_levels
 from compress.rounding import Effort, Piece, round_pieces
 from compress.solver import Grid, masked_least_squares, quadratic_error
 from plan.errors import MismatchError
@@ -127,6 +127,7 @@ class LayerRepair:
         self.problems = problems
         self.options = options
         self.groups = layer.groups
+        self.apart = layer.groups == 1 and options.quantiser.per_channel and options.quantiser.symmetric
         self.weight = torch.from_numpy(stats.weight)
 
     def repair(self, request: Request) -> RepairedLayer:
@@ -285,13 +286,13 @@ class LayerRepair:
 
     def _solve(self, start: Tensor, mask: Tensor, problem: Problem, iterations: int) -> Tensor:
         """Returns the weights refitted under the mask, (K, D), beginning from a first guess (K, D)."""
-        solution = start * mask
-        for block in problem.blocks:
-            free = self._gather(mask, block).float()
+        solution, rows = start * mask, outputs_left(mask, self.apart)
+        for block in problem.for_outputs(rows).blocks:
+            free = self._gather(mask[rows], block).float()
             found = masked_least_squares(
-                block.target, free, block.factors.moment, start=self._gather(start, block), iterations=iterations
+                block.target, free, block.factors.moment, start=self._gather(start[rows], block), iterations=iterations
             )
-            solution[:, block.columns] = found.transpose(1, 2).reshape(self.layer.K, -1)
+            solution[rows[:, None], block.columns] = found.transpose(1, 2).reshape(len(rows), -1)
         return solution
 
     def _gather(self, values: Tensor, block: ProblemBlock) -> Tensor:
@@ -299,24 +300,29 @@ class LayerRepair:
         return values[:, block.columns].reshape(self.groups, -1, len(block.columns)).transpose(1, 2).contiguous()
 
     def _finish(self, weight: Tensor, mask: Tensor, bits: int, problem: Problem | None) -> RepairedLayer:
-        """Rounds the weights, in order and with descent where there is a problem to solve."""
-        quantiser, signed = self.options.quantiser, self.options.signed
-        levels_of = weight_grid(weight, bits, self._importance(problem), quantiser, signed=signed)
+        """Rounds what is left of the weights, in order and with descent where there is a problem to solve."""
+        rows, small = outputs_left(mask, self.apart), bits <= 8 and self.options.quantiser.symmetric
+        part = None if problem is None else problem.for_outputs(rows)
+        levels, grid = self._rounded(weight[rows], mask[rows], bits, part, self._scales(bits, problem))
+        stored = torch.zeros(mask.shape, dtype=torch.int8 if small else torch.int16)
+        stored[rows] = levels.to(stored.dtype)
+        scale = torch.full((self.layer.K,), SMALLEST_SCALE).index_copy_(0, rows, grid.scale.reshape(-1))
+        zero_point = None if grid.zero_point is None else grid.zero_point.reshape(-1).long().numpy()
+        return RepairedLayer(stored.numpy(), scale.numpy(), np.packbits(mask.numpy(), axis=1), bits, zero_point)
+
+    def _rounded(
+        self, weight: Tensor, mask: Tensor, bits: int, own: Problem | None, scales: int
+    ) -> tuple[Tensor, Grid]:
+        """Returns the levels (n, D) of weights (n, D), and the grid that they are on."""
+        quantiser, blocks = self.options.quantiser, () if own is None else own.blocks
+        levels_of = weight_grid(weight, bits, self._importance(own), quantiser, signed=self.options.signed)
         levels = (weight / levels_of.scale[:, None]).round().clamp(levels_of.low[:, None], levels_of.high[:, None])
-        pieces = [
-            Piece(block, self._gather(weight, block), self._gather(mask, block).float())
-            for block in (problem.blocks if problem is not None else ())
-        ]
-        scales = self._scales(bits, problem)
+        pieces = [Piece(block, self._gather(weight, block), self._gather(mask, block).float()) for block in blocks]
         effort = Effort(self.options.passes, scales, self.options.starts if scales else 1)
         grid, found = round_pieces(pieces, self._grid(levels_of, bits), effort)
         for piece, multiples in zip(pieces, found, strict=True):
-            levels[:, piece.block.columns] = multiples.transpose(1, 2).reshape(self.layer.K, -1)
-        levels = levels * mask
-        stored = levels.to(torch.int8 if bits <= 8 and quantiser.symmetric else torch.int16)
-        zero_point = None if quantiser.symmetric else levels_of.zero_point.long().numpy()
-        scale = grid.scale.reshape(-1).numpy()
-        return RepairedLayer(stored.numpy(), scale, np.packbits(mask.numpy(), axis=1), bits, zero_point)
+            levels[:, piece.block.columns] = multiples.transpose(1, 2).reshape(len(weight), -1)
+        return levels * mask, grid
 
     def _scales(self, bits: int, problem: Problem | None) -> int:
         """Returns how often scales are refitted: as asked for narrow weights of small layers, a scale per output."""

@@ -41,17 +41,44 @@ class Effort:
 
 def round_pieces(pieces: Sequence[Piece], grid: Grid, effort: Effort) -> tuple[Grid, list[Tensor]]:
     """Returns the grid that was settled on and the whole-numbered multiples of its scales, (G, d, K / G) per piece."""
-    best, least = _rounded(pieces, grid, effort), None
-    for factor in STARTS[1 : effort.starts] if pieces else ():
-        other = _rounded(pieces, replace(grid, scale=grid.scale * factor), effort)
-        least = _errors(pieces, *best) if least is None else least
+    starts = STARTS[: effort.starts] if pieces else ()
+    if len(starts) < 2:
+        return _rounded(pieces, grid, effort)
+    settled, found = _rounded([_repeated(piece, len(starts)) for piece in pieces], _begun(grid, starts), effort)
+    return _best([_part(settled, found, at, len(starts)) for at in range(len(starts))], pieces)
+
+
+def _best(ends: Sequence[tuple[Grid, list[Tensor]]], pieces: Sequence[Piece]) -> tuple[Grid, list[Tensor]]:
+    """Returns for every output the end that loses least, the earlier one where two lose as much."""
+    best, least = ends[0], _errors(pieces, *ends[0])
+    for other in ends[1:]:
         errors = _errors(pieces, *other)
         better = errors < least
         least = torch.where(better, errors, least)
         scale = torch.where(better, other[0].scale, best[0].scale)
         levels = [torch.where(better[:, None], new, old) for new, old in zip(other[1], best[1], strict=True)]
-        best = replace(grid, scale=scale), levels
+        best = replace(best[0], scale=scale), levels
     return best
+
+
+def _repeated(piece: Piece, times: int) -> Piece:
+    """Returns a piece whose outputs stand there several times, so that they are rounded side by side."""
+    block = replace(piece.block, target=piece.block.target.repeat(1, 1, times))
+    return Piece(block, piece.weight.repeat(1, 1, times), piece.free.repeat(1, 1, times))
+
+
+def _begun(grid: Grid, starts: Sequence[float]) -> Grid:
+    """Returns the levels of such outputs, each time with another factor on their scales."""
+    zero_point = None if grid.zero_point is None else grid.zero_point.repeat(1, len(starts))
+    scale = torch.cat([grid.scale * factor for factor in starts], dim=1)
+    return replace(grid, scale=scale, zero_point=zero_point)
+
+
+def _part(grid: Grid, levels: Sequence[Tensor], at: int, times: int) -> tuple[Grid, list[Tensor]]:
+    """Returns the levels and multiples that the outputs have where they stand for one of several times."""
+    zero_point = None if grid.zero_point is None else grid.zero_point.chunk(times, 1)[at]
+    own = replace(grid, scale=grid.scale.chunk(times, 1)[at], zero_point=zero_point)
+    return own, [found.chunk(times, 2)[at] for found in levels]
 
 
 def _errors(pieces: Sequence[Piece], grid: Grid, levels: Sequence[Tensor]) -> Tensor:

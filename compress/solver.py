@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from compress.columns import Levels, descend_columns, round_columns
 from plan.errors import InvalidValueError
 
 DAMPING = 0.01
@@ -46,6 +47,12 @@ class Grid:
     low: int
     high: int
     zero_point: Tensor | None = None
+
+    @property
+    def levels(self) -> Levels:
+        """The same for the one convolution group that there is."""
+        zero_point = None if self.zero_point is None else self.zero_point[0]
+        return Levels.of(self.scale[0], self.low, self.high, zero_point)
 
     def round(self, column: Tensor) -> Tensor:
         """Returns values (G, K) or (G, D, K) on the grid."""
@@ -119,6 +126,8 @@ def round_in_order(weight: Tensor, mask: Tensor, upper: Tensor, grid: Grid) -> T
         upper: (G, D, D) of `Factors`
         grid: the levels of every output
     """
+    if _by_columns(weight):
+        return round_columns(weight[0], mask[0], upper[0], grid.levels)[None]
     work = weight.clone()
     size = weight.shape[1]
     for start in range(0, size, BLOCK):
@@ -144,6 +153,8 @@ def descend(weight: Tensor, target: Tensor, mask: Tensor, moment: Tensor, grid: 
     Every column in turn takes the best value on the grid while all others stay.
     Source: Behdin et al., QuantEase (arXiv 2309.01885), algorithm 1, with updates gathered per block of columns.
     """
+    if _by_columns(weight):
+        return descend_columns(weight[0], target[0], mask[0], moment[0], grid.levels)[None]
     work = weight.clone()
     gradient = moment @ (work - target)
     diagonal = moment.diagonal(dim1=-2, dim2=-1)
@@ -159,6 +170,11 @@ def descend(weight: Tensor, target: Tensor, mask: Tensor, moment: Tensor, grid: 
             work[:, start + i] = best
         gradient.baddbmm_(moment[:, :, start:end], work[:, start:end] - before)
     return work
+
+
+def _by_columns(weight: Tensor) -> bool:
+    """Returns whether weights (G, D, K) are one convolution group of single precision on the processor."""
+    return len(weight) == 1 and weight.device.type == "cpu" and weight.dtype == torch.float32
 
 
 def quadratic_error(difference: Tensor, moment: Tensor) -> Tensor:

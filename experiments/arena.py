@@ -1,7 +1,7 @@
 """Command: searchers against each other at equal measured evaluations.
 
 python -m experiments.arena --nets resnet20,resnet50 --evaluations 60 --seeds 3 [--workers 2]
-    [--docs docs/results.md]
+    [--contestants rivals,resnet20=learners,resnet20=ablations] [--docs docs/results.md]
 
 Every cell (network, contestant, seed) is kept in its own folder under --out: a second start fills what is missing.
 """
@@ -21,7 +21,7 @@ from agent.run_folder import short_name
 from experiments.arena_page import table_of, write_page
 from experiments.bouts import Bout, fill
 from experiments.cells import RESULT, Cell, Point, read_cell
-from experiments.contestants import contestants
+from experiments.contestants import EVERYBODY, GROUPS, asked_for, contestants
 from experiments.request import add_flags, check_counts, settings_of, worker_count
 from experiments.standings import Standing, standing, union_hypervolumes
 from plan.atomic import write_atomically
@@ -40,11 +40,14 @@ def _parser() -> Parser:
     parser.add_argument("--nets", required=True, help="networks, as --net of agent.train, separated by commas")
     add_flags(parser, evaluations=60, out="arena")
     parser.add_argument("--objective", default="energy", help="as of agent.train (default: energy)")
-    parser.add_argument("--contestants", help=f"titles separated by commas (default: all of {_titles()})")
+    parser.add_argument("--contestants", help=f"{GROUPS_HELP} (default: all of {_titles()})")
     parser.add_argument("--workers", default="2", help="cells at a time, one thread each (default: 2)")
     parser.add_argument("--docs", metavar="FILE", help="also put the table into this file, between its markers")
     parser.add_argument("--dry-run", action="store_true", help="name the missing cells and stop")
     return parser
+
+
+GROUPS_HELP = f"titles, {', '.join(GROUPS)} or {EVERYBODY}, separated by commas; for one network after NET="
 
 
 def _titles() -> str:
@@ -68,9 +71,7 @@ def _arena(parser: Parser, arguments: Sequence[str] | None) -> int:
 
 def _bouts(options: argparse.Namespace, net: str, out: Path) -> list[Bout]:
     """Returns the cells of a network, seed by seed, so that an interrupted arena is balanced."""
-    everybody = contestants()
-    asked = options.contestants.split(",") if options.contestants else everybody.names()
-    titles = [everybody.get(title).title for title in asked]
+    titles = asked_for(options.contestants, net)
     place = out / "cells" / f"{short_name(net)}-{options.evaluations}"
     return [Bout(net, title, seed, place / title / str(seed)) for seed in range(options.seeds) for title in titles]
 

@@ -22,6 +22,7 @@ from agent.run_folder import RunFolder, threads
 from agent.searchers.registry import measuring_searcher
 from compress.device import chosen_device, device_title
 from compress.measure import Measurer
+from compress.options import DEFAULT_OPTIONS
 from envs.accuracy.archive import Measurement
 from envs.accuracy.error_table import ErrorTable
 from experiments.contestants import ALONE, Contestant
@@ -29,6 +30,9 @@ from plan.atomic import write_atomically
 from plan.errors import FileFormatError, InfeasibleError
 
 RESULT = "cell.json"
+ROOMY = replace(DEFAULT_OPTIONS, problem_cache_bytes=1536 << 20)
+"""As every run measures, with memory for the factors of all layers of ResNet-50 that lose no inputs: nothing else of it
+depends on that, and contestants that only choose widths need no others."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def open_stage(settings: Settings) -> Stage:
     use_threads(threads())
     subject = open_subject(settings.net, settings.weights, settings.data, equalise=settings.equalise)
     sources = Sources(settings.net, settings.weights, settings.data, settings.hw)
-    terms, device = Terms(sources, settings.baseline_bits), chosen_device(settings.device)
+    terms, device = Terms(sources, settings.baseline_bits, options=ROOMY), chosen_device(settings.device)
     assembly, measurer = prepare(subject, accelerator, terms, _silent, device)
     table = cached_table(assembly, measurer, settings.proxy, _silent)
     return Stage(settings, assembly, measurer, table, effort_of(settings, assembly.network, subject.image_counts))

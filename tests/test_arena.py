@@ -10,9 +10,9 @@ import pytest
 from experiments.arena import main
 from experiments.arena_page import BEGIN, END, table_of, write_page
 from experiments.cells import Cell, Point, read_cell
-from experiments.contestants import contestants
+from experiments.contestants import asked_for, contestants
 from experiments.standings import best_objective, course, estimate, hypervolume, standing, union_hypervolumes
-from plan.errors import FileFormatError
+from plan.errors import FileFormatError, InvalidValueError, UnknownNameError
 from tests.agent.bench import Bench, write_inputs
 
 
@@ -97,6 +97,21 @@ def test_everybody_is_there() -> None:
     assert rivals <= titles
     assert {"composite-B", "ilp-B", "greedy-B", "ppo-alone-B", "ddpg-alone-B"} <= titles
     assert {"no-masking-B", "no-conditioning-B", "no-measured-phase-B", "no-warm-start-B"} <= titles
+
+
+def test_groups_and_networks_of_their_own() -> None:
+    everybody = contestants().names()
+    assert asked_for(None, "resnet20") == asked_for("all", "resnet20") == everybody
+    assert sorted(asked_for("rivals,learners,ablations", "resnet20")) == sorted(everybody)
+    lean = asked_for("rivals,resnet20=learners,resnet20=ablations,ilp-B", "resnet50")
+    assert lean == asked_for("rivals", "resnet50")
+    assert {"composite-B", "ilp-B", "haq-A", "haq-B"} <= set(lean)
+    assert not any("alone" in title or title.startswith("no-") for title in lean)
+    assert asked_for("resnet50=ilp-B", "resnet50") == ["ilp-B"]
+    with pytest.raises(InvalidValueError, match="nobody for resnet20"):
+        asked_for("resnet50=ilp-B", "resnet20")
+    with pytest.raises(UnknownNameError, match="rival-B"):
+        asked_for("rival-B", "resnet20")
 
 
 def test_a_broken_cell_is_named(tmp_path: Path) -> None:
