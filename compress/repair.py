@@ -16,14 +16,14 @@ from torch import Tensor
 from compress.cache import ByteCache
 from compress.criteria import norm_scores, set_costs, spliced_scores, sum_blocks
 from compress.exchange import exchanged, round_flops
+from compress.left import Left
 from compress.masks import KeptChannels
 from compress.problem import MEAN_SHARE, Problem, ProblemBlock, build_problem, outputs_left
 from compress.profile import LayerProfile
-from compress.prune import Partition, WeightShape, groups_of, partition, select
+from compress.prune import Partition, groups_of, partition, select
 from compress.quantize import DEFAULT_WEIGHTS, SMALLEST_SCALE, WeightGrid, WeightQuantiser, weight_grid, weight_levels
 from compress.rounding import Effort, Piece, round_pieces
 from compress.solver import Grid, masked_least_squares, quadratic_error
-from plan.errors import MismatchError
 from plan.layer import Layer
 from plan.scheme import STRUCTURED, Dense, Method, NofM
 
@@ -33,7 +33,8 @@ ITERATIONS, ROUGH_ITERATIONS = 24, 8
 REFIT_FLOPS = 6e9
 """Work that growing a mask, or refitting under the last one, may take, a fraction of a second: large layers grow their
 masks in fewer rounds and stop refitting earlier."""
-FEWEST_ROUNDS = 2
+FEWEST_ROUNDS, EXCHANGED_ROUNDS = 2, 4
+"""Rounds in which large masks grow at least, and those whose weights are exchanged afterwards at most."""
 EXCHANGE_FLOPS = 2e10
 """Work that exchanges of kept for removed weights may take, up to a second: large layers go without."""
 SCALE_BITS = 6
@@ -74,7 +75,7 @@ class RepairOptions:
 
     update: bool = True
     rounds: int = 10
-    exchanges: int = 8
+    exchanges: int = 5
     passes: int = 1
     scales: int = 2
     starts: int = 2
@@ -136,7 +137,7 @@ class LayerRepair:
         Raises:
             MismatchError: a convolution with several groups keeps unequal numbers of channels in them.
         """
-        left = _Left.of(self.layer, request.kept)
+        left = Left.of(self.layer, request.kept)
         rebuilds = request.method.algorithm == "fm-reconstruction"
         if not self.options.update:
             mask = left.spread(self._mask_of(request, left, self.weight))
@@ -179,7 +180,7 @@ class LayerRepair:
             lambda: build_problem(self.layer, self.stats, kept_inputs, mean_share),
         )
 
-    def _refitted(self, request: Request, left: _Left, problem: Problem) -> tuple[Tensor, Tensor]:
+    def _refitted(self, request: Request, left: Left, problem: Problem) -> tuple[Tensor, Tensor]:
         """Returns the mask, bool (K, D), and the weights refitted under it, both in dense coordinates."""
         weight = self._targets(problem)
         granularity = request.method.granularity
@@ -190,15 +191,17 @@ class LayerRepair:
             mask = left.spread(self._mask_of(request, left, self.weight))
             return mask, self._solve(weight, mask, problem, _iterations(problem))
         mask, current = self._grown(request, left, problem)
-        if isinstance(granularity, NofM) and request.method.algorithm == "second-order":
+        if isinstance(granularity, NofM) and self._exchanges(request.method):
             grown, mask = mask, self._exchanged(mask, granularity, left, problem)
             if mask is not grown:
                 current = self._solve(current, mask, problem, _iterations(problem))
         return mask, current
 
-    def _grown(self, request: Request, left: _Left, problem: Problem) -> tuple[Tensor, Tensor]:
+    def _grown(self, request: Request, left: Left, problem: Problem) -> tuple[Tensor, Tensor]:
         """Returns a mask that grew in rounds, each refitted to the one before, and the weights refitted under it."""
         granularity, rounds = request.method.granularity, self._rounds(problem)
+        if self._exchanges(request.method):
+            rounds = min(rounds, EXCHANGED_ROUNDS)
         cut, current = partition(granularity, left.shape), self._targets(problem)
         mask = left.spread(torch.ones(left.shape.rows, left.shape.columns, dtype=torch.bool))
         for step in range(1, rounds + 1):
@@ -214,7 +217,7 @@ class LayerRepair:
             current = self._solve(current, mask, problem, _iterations(problem) if step == rounds else ROUGH_ITERATIONS)
         return mask, current
 
-    def _exchanged(self, mask: Tensor, granularity: NofM, left: _Left, problem: Problem) -> Tensor:
+    def _exchanged(self, mask: Tensor, granularity: NofM, left: Left, problem: Problem) -> Tensor:
         """Returns the mask, bool (K, D), after as many rounds of exchanges as are asked for and affordable.
 
         Single weights compete in the whole layer and their masks grow well: exchanges within outputs would bring the
@@ -227,6 +230,12 @@ class LayerRepair:
         inverse = problem.blocks[0].inverse_of(torch.from_numpy(left.columns[0]))
         pools = torch.from_numpy(groups_of(granularity, left.shape))
         return left.spread(exchanged(own, left.take(self._targets(problem)), inverse, pools, rounds))
+
+    def _exchanges(self, method: Method) -> bool:
+        """Returns whether weights of a mask are exchanged after it has grown."""
+        return (
+            isinstance(method.granularity, NofM) and method.algorithm == "second-order" and self.options.exchanges > 0
+        )
 
     def _released(self, weight: Tensor, problem: Problem) -> Tensor:
         """Returns refitted weights (K, D), each removed one at the value it would take if it alone came back."""
@@ -244,7 +253,7 @@ class LayerRepair:
         affordable = int(REFIT_FLOPS / (ROUGH_ITERATIONS * problem.product_flops))
         return min(self.options.rounds, max(affordable, FEWEST_ROUNDS))
 
-    def _mask_of(self, request: Request, left: _Left, weight: Tensor) -> Tensor:
+    def _mask_of(self, request: Request, left: Left, weight: Tensor) -> Tensor:
         """Returns the mask of the tensor that is left, ranked by norms, or by costs on the untouched weights."""
         granularity = request.method.granularity
         if isinstance(granularity, Dense) or granularity.kind in STRUCTURED:
@@ -259,7 +268,7 @@ class LayerRepair:
             select(scores, granularity=granularity, cut=cut, shape=left.shape, density=request.density)
         )
 
-    def _costs(self, weight: Tensor, left: _Left, cut: Partition, problem: Problem) -> NDArray[np.float64]:
+    def _costs(self, weight: Tensor, left: Left, cut: Partition, problem: Problem) -> NDArray[np.float64]:
         """Returns what removing each unit costs, float64 (n_blocks, n_sets)."""
         total = torch.zeros(self.layer.K, cut.n_sets)
         for block in problem.blocks:
@@ -348,51 +357,3 @@ class LayerRepair:
 def _iterations(problem: Problem) -> int:
     """Returns how many steps the last refit takes at most."""
     return min(ITERATIONS, max(int(REFIT_FLOPS / problem.product_flops), ROUGH_ITERATIONS))
-
-
-@dataclass(frozen=True)
-class _Left:
-    """The tensor that is left of a layer after inherited removals, and where it sits in the dense one.
-
-    rows: int64 (K',); columns: int64 (G, D'), dense columns kept in each convolution group.
-    """
-
-    layer: Layer
-    shape: WeightShape
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, layer: Layer, kept: KeptChannels) -> _Left:
-        rows = np.flatnonzero(kept.outputs)
-        per_group = kept.inputs.reshape(layer.groups, -1)
-        if layer.depthwise:
-            per_group = np.ones_like(per_group)
-        counts = per_group.sum(1)
-        if (counts != counts[0]).any():
-            raise MismatchError(
-                f"layer {layer.name}: its {layer.groups} convolution groups keep {counts.min()} to {counts.max()} "
-                "channels; each must keep as many"
-            )
-        columns = np.nonzero(np.repeat(per_group, layer.R * layer.S, axis=1))[1].reshape(layer.groups, -1)
-        return cls(layer, WeightShape(len(rows), int(counts[0]), layer.R, layer.S), rows, columns)
-
-    def _row_columns(self) -> NDArray[np.int64]:
-        group = self.rows // (self.layer.K // self.layer.groups)
-        return self.columns[group]
-
-    def take(self, weight: Tensor) -> Tensor:
-        """Returns the part that is left, (K', D'), of a dense matrix (K, D)."""
-        return weight[torch.from_numpy(self.rows)[:, None], torch.from_numpy(self._row_columns())]
-
-    def spread(self, mask: Tensor) -> Tensor:
-        """Returns the dense mask, bool (K, D), of a mask on what is left, bool (K', D')."""
-        dense = torch.zeros(self.layer.K, self.layer.weights // self.layer.K, dtype=torch.bool)
-        dense[torch.from_numpy(self.rows)[:, None], torch.from_numpy(self._row_columns())] = mask
-        return dense
-
-    def sets(self, group: int, cut: Partition) -> NDArray[np.int64]:
-        """Returns the column set of every dense column of a convolution group; removed columns get one of their own."""
-        sets = np.full(self.layer.weights // self.layer.K, cut.n_sets)
-        sets[self.columns[group]] = cut.column_set
-        return sets

@@ -48,7 +48,7 @@ class RepairedLayers:
         """Returns every layer under a plan; small ones that are not known yet are repaired side by side."""
         requests = self.requests(schemes)
         missing = [index for index, request in enumerate(requests) if _key(index, request) not in self._kept]
-        small = [index for index in missing if self._small(index)]
+        small = sorted(filter(self._small, missing), key=lambda index: -self.network.layers[index].weights)
         found = side_by_side([partial(self.of, index, requests[index]) for index in small])
         made = dict(zip(small, found, strict=True))  # not all of them need still be kept
         return tuple(made.get(index) or self.of(index, request) for index, request in enumerate(requests))
