@@ -104,11 +104,10 @@ class Lander:
     def _exchange(self, current: Landed, steps: Judged, bounds: Bounds) -> Landed | None:
         """Returns the plan after the best pair of steps, None when none helps."""
         pairs = _pairs(steps, current, bounds)
-        chosen = [self.stepper.compatible(pair, steps.steps) for pair in pairs]
-        plans = [self.stepper.runs(current.choice, steps.steps, pair)[-1:] for pair in chosen]
-        if not plans:
+        if not len(pairs):
             return None
-        return _if_better(self._judge(np.concatenate(plans), bounds, current.choice), current)
+        plans = self.stepper.both(current.choice, steps.steps, pairs)
+        return _if_better(self._judge(plans, bounds, current.choice), current)
 
 
 def _one(metrics: Metrics, plan: int) -> Metrics:
@@ -142,8 +141,8 @@ def _tightening(steps: Judged, current: Landed) -> IntArray:
     return candidates[np.argsort(loss[candidates] / reduced[candidates], kind="stable")]
 
 
-def _pairs(steps: Judged, current: Landed, bounds: Bounds) -> list[IntArray]:
-    """Returns pairs of steps whose summed effects gain objective and keep the bounds, most gain first."""
+def _pairs(steps: Judged, current: Landed, bounds: Bounds) -> IntArray:
+    """Returns pairs of steps (n, 2) whose summed effects gain objective and keep the bounds, most gain first."""
     used = bounds.use(current.metrics)[0]
     limited = np.flatnonzero(np.isfinite(bounds.upper))
     gain = current.objective - steps.objective
@@ -156,7 +155,7 @@ def _pairs(steps: Judged, current: Landed, bounds: Bounds) -> list[IntArray]:
         fits &= column[takers, None] + column[givers] <= slack
     first, second = np.nonzero(fits)
     best = _largest(total[first, second], PAIRS)
-    return [np.array((takers[first[pair]], givers[second[pair]])) for pair in best]
+    return np.stack((takers[first[best]], givers[second[best]]), axis=1)
 
 
 def _partnered(takers: IntArray, givers: IntArray, gain: FloatArray, change: FloatArray, slack: FloatArray) -> IntArray:

@@ -115,8 +115,8 @@ class Stepper:
         layers: set[int] = set()
         groups: set[int] = set()
         kept = []
-        for step in order.tolist():
-            layer, group = int(steps.layer[step]), int(steps.group[step])
+        listed = (each.tolist() for each in (order, steps.layer[order], steps.group[order]))
+        for step, layer, group in zip(*listed, strict=True):
             if layer not in layers and group not in groups:
                 kept.append(step)
                 layers.add(layer)
@@ -134,6 +134,18 @@ class Stepper:
         plans = np.repeat(choice[None], len(order), axis=0)
         for position, step in enumerate(order.tolist()):
             plans[position:, steps.layer[step]] = steps.choice[step]
+        return self._settled(plans)
+
+    def both(self, choice: Choices, steps: Steps, pairs: IntArray) -> Choices:
+        """Returns the plan after each pair of steps (n, 2) of two layers, int16 (n, L, 4).
+
+        A second step that prunes the group of the first is left out.
+        """
+        plans = np.repeat(choice[None], len(pairs), axis=0)
+        group, (first, second) = steps.group[pairs], pairs.T
+        plans[np.arange(len(pairs)), steps.layer[first]] = steps.choice[first]
+        free = np.flatnonzero((group[:, 1] != group[:, 0]) | (group[:, 1] < 0))
+        plans[free, steps.layer[second[free]]] = steps.choice[second[free]]
         return self._settled(plans)
 
     def _settled(self, plans: Choices) -> Choices:

@@ -7,6 +7,7 @@ A cell is one layer of one plan. What a cell becomes depends on the choices of t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +40,16 @@ class Cells:
         """Returns the sums over the layers of every plan, (B,), of values (..., L + n): as of whole rows."""
         flat = values.reshape(-1)
         n_layers = len(flat) - len(self.plans)
-        rows = np.repeat(flat[None, :n_layers], self.n_plans, axis=0)
-        rows[self.plans, self.layers[n_layers:]] = flat[n_layers:]
+        rows = np.empty((self.n_plans, n_layers))
+        rows[:] = flat[:n_layers]
+        rows.reshape(-1)[self._places] = flat[n_layers:]
         return np.asarray(rows.sum(axis=1))
+
+    @cached_property
+    def _places(self) -> IntArray:
+        """Where the cells stand in the rows of all plans, one after the other, (n,)."""
+        n_layers = len(self.layers) - len(self.plans)
+        return self.plans * n_layers + self.layers[n_layers:]
 
 
 def cells_near(space: Space, choices: Choices, near: Choices) -> Cells:
@@ -49,10 +57,7 @@ def cells_near(space: Space, choices: Choices, near: Choices) -> Cells:
     plans = space.filled(np.concatenate((near[None], choices)))
     listed, pruned = _differing(space, plans)
     plan, layer = np.divmod(np.flatnonzero(listed), space.n_layers)
-    at = np.append(0, pruned)
-    kept = np.zeros(len(plans), dtype=np.int64)
-    kept[at] = np.arange(len(at))
-    left = [each[kept[plan], layer] for each in space.kept_features(plans[at])]
+    kept_inputs, kept_outputs = _kept(space, plans, pruned, (plan, layer))
     own, read, written = _chosen(space, plans, plan, layer)
     choice = LayerChoice(
         methods=own[None, :, METHOD].astype(np.int64),
@@ -60,15 +65,15 @@ def cells_near(space: Space, choices: Choices, near: Choices) -> Cells:
         weight_bits=np.asarray(space.weight_bits).take(own[None, :, WEIGHT_BITS]),
         input_bits=np.asarray(space.activation_bits).take(read[None]),
         output_bits=written[None],
-        kept_inputs=left[0][None],
-        kept_outputs=left[1][None],
+        kept_inputs=kept_inputs[None],
+        kept_outputs=kept_outputs[None],
     )
     assignment = assign(space.geometry, space.capabilities.storage_formats, choice, layer)
     return Cells(len(choices), layer, plan[space.n_layers :] - 1, own, read, assignment)
 
 
-def _differing(space: Space, plans: Choices) -> tuple[NDArray[np.bool_], IntArray]:
-    """Returns the cells that may differ from the first plan's, bool (B, L), and the plans whose channels may, (m,).
+def _differing(space: Space, plans: Choices) -> tuple[NDArray[np.bool_], tuple[IntArray, IntArray]]:
+    """Returns the cells that may differ from the first plan's, bool (B, L), and plans and groups (m,) that may.
 
     All cells of the first plan are among them.
     """
@@ -86,7 +91,31 @@ def _differing(space: Space, plans: Choices) -> tuple[NDArray[np.bool_], IntArra
     for reach, rows in ((touching.bits, bits), (touching.filters, filters), (touching.channels, channels)):
         listed[reach.follow(plan[rows], layer[rows])] = True
     listed[0] = True
-    return listed, np.flatnonzero(np.bincount(plan[filters | channels]))
+    deciders = space.deciders
+    groups = deciders.producer_group[layer[filters]], deciders.consumer_group[layer[channels]]
+    decided = np.concatenate((plan[filters], plan[channels])), np.concatenate(groups)
+    return listed, decided
+
+
+def _kept(
+    space: Space, plans: Choices, pruned: tuple[IntArray, IntArray], cells: tuple[IntArray, IntArray]
+) -> tuple[IntArray, IntArray]:
+    """Returns the input features and output channels that cells keep, (n,) each.
+
+    Args:
+        space: of the plans.
+        plans: the first of them is the one that the others are near to.
+        pruned: plans and groups that may keep another number of channels than in the first plan.
+        cells: their plans and layers.
+    """
+    changed = np.append(0, np.flatnonzero(np.bincount(pruned[0])))
+    row = np.zeros(len(plans), dtype=np.int64)
+    row[changed] = np.arange(len(changed))
+    kept = np.repeat(space.kept_channels(plans[:1]), len(changed), axis=0)
+    kept[row[pruned[0]], pruned[1]] = space.channels_of(plans, *pruned)
+    inputs, outputs = space.kept_features(kept)
+    at = row[cells[0]], cells[1]
+    return inputs[at], outputs[at]
 
 
 def _chosen(space: Space, plans: Choices, plan: IntArray, layer: IntArray) -> tuple[Choices, IntArray, IntArray]:

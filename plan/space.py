@@ -159,10 +159,8 @@ class Space:
 
     def kept_channels(self, choices: Choices) -> IntArray:
         """Returns how many channels each group keeps, int64 (B, G)."""
-        kept = np.repeat(self._sizes[None], len(choices), axis=0)
-        by_consumer = self.deciders.consumer, self.geometry.is_channel
-        by_producer = self.deciders.producer, self.geometry.is_filter
-        for who, flags in (by_consumer, by_producer):
+        kept = np.repeat(self._counts[None, :, -1], len(choices), axis=0)
+        for who, flags in self._pruners:
             groups = np.flatnonzero(who >= 0)
             decided = choices.take(who[groups], axis=1).reshape(-1, choices.shape[2])
             pruned = np.flatnonzero(flags.take(decided[:, METHOD]))
@@ -170,15 +168,26 @@ class Space:
             kept[plan, group] = self._counts[group, decided[pruned, DENSITY]]
         return kept
 
+    def channels_of(self, choices: Choices, plans: IntArray, groups: IntArray) -> IntArray:
+        """Returns how many channels single groups of single plans keep, int64 (n,), as `kept_channels` does."""
+        kept: IntArray = self._counts[groups, -1]
+        for who, flags in self._pruners:
+            decided = choices[plans, who[groups]]
+            pruned = (who[groups] >= 0) & flags.take(decided[:, METHOD])
+            kept = np.where(pruned, self._counts[groups, decided[:, DENSITY]], kept)
+        return kept
+
     @cached_property
-    def _sizes(self) -> IntArray:
-        """Channels of every group, int64 (G,)."""
-        return np.array([group.channels for group in self.network.groups], dtype=np.int64)
+    def _pruners(self) -> tuple[tuple[IntArray, NDArray[np.bool_]], ...]:
+        """Who may prune every group, (G,), by which methods, (M,); the later goes before the earlier."""
+        deciders, geometry = self.deciders, self.geometry
+        return (deciders.consumer, geometry.is_channel), (deciders.producer, geometry.is_filter)
 
     @cached_property
     def _counts(self) -> IntArray:
-        """Channels that a pruned group keeps at every density, int64 (G, 32)."""
-        return np.maximum(np.rint(DENSITIES * self._sizes[:, None]), 1).astype(np.int64)
+        """Channels that a group keeps when it is pruned to every density, the last of which is 1, int64 (G, 32)."""
+        sizes = np.array([group.channels for group in self.network.groups])
+        return np.asarray(np.maximum(np.rint(DENSITIES * sizes[:, None]), 1), dtype=np.int64)
 
     @cached_property
     def _reads(self) -> FloatArray:
@@ -199,15 +208,14 @@ class Space:
         """Which layers a layer's choice reaches."""
         return Touching.of(self.deciders, self._reads, self._written)
 
-    def kept_features(self, choices: Choices) -> tuple[IntArray, IntArray]:
-        """Returns how many input features and output channels every layer keeps, int64 (B, L)."""
-        kept = self.kept_channels(choices)
+    def kept_features(self, kept: IntArray) -> tuple[IntArray, IntArray]:
+        """Returns how many input features and output channels every layer keeps, int64 (B, L), for groups' (B, G)."""
         return (kept.astype(np.float64) @ self._reads).astype(np.int64), kept.take(self._written, axis=1)
 
     def resolve(self, choices: Choices) -> Assignment:
         """Returns what every layer becomes, coupling and inheritance resolved, arrays (B, L)."""
         filled = self.filled(choices)
-        kept_inputs, kept_outputs = self.kept_features(filled)
+        kept_inputs, kept_outputs = self.kept_features(self.kept_channels(filled))
         read = filled[..., ACTIVATION_BITS].take(self.deciders.reader, axis=1)
         bits = np.asarray(self.activation_bits).take(read)
         writer = self.deciders.writer

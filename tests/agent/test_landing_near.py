@@ -46,6 +46,25 @@ def test_landed_plans_are_those_of_whole_prices(net: str, hw: str) -> None:
             assert np.array_equal(getattr(found.metrics, field.name), getattr(wanted.metrics, field.name))
 
 
+def test_pairs_are_runs_of_two(chain: Problem) -> None:
+    stepper, rng = Stepper(chain), np.random.default_rng(0)
+    plan = chain.space.sample(rng, 1)[0]
+    steps = stepper.steps(plan)
+    pairs = rng.integers(len(steps), size=(400, 2))
+    pairs = pairs[steps.layer[pairs[:, 0]] != steps.layer[pairs[:, 1]]]
+    assert any(len(stepper.compatible(pair, steps)) == 1 for pair in pairs)
+    runs = [stepper.runs(plan, steps, stepper.compatible(pair, steps))[-1] for pair in pairs]
+    assert np.array_equal(stepper.both(plan, steps, pairs), runs)
+
+
+def test_alternatives_depend_on_nothing_that_is_forgotten(chain: Problem) -> None:
+    stepper, rng = Stepper(chain), np.random.default_rng(0)
+    for plan in chain.space.sample(rng, 20):
+        again, fresh = stepper.steps(plan), Stepper(chain).steps(plan)
+        assert np.array_equal(again.choice, fresh.choice)
+        assert np.array_equal(again.layer, fresh.layer)
+
+
 def test_largest_are_those_of_a_stable_sort() -> None:
     rng = np.random.default_rng(0)
     for size in (0, 1, 5, 6, 400):
