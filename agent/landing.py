@@ -22,6 +22,8 @@ from plan.space import Choices
 ROUNDS, EXCHANGES, PAIRS = 60, 12, 96
 LEAST_GAIN = 1e-5
 """A round that improves the objective by less, relative to the baseline, is the last."""
+ROUNDING = 1e-9
+"""By how much sums of floats may miss a limit, where pairs are only ruled out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +81,16 @@ class Lander:
             current = following
         return current
 
-    def _judge(self, plans: Choices, bounds: Bounds) -> Landed:
+    def _judge(self, plans: Choices, bounds: Bounds, near: Choices | None = None) -> Landed:
         """Returns the best of some plans: least objective among those that keep the bounds, else least excess."""
-        metrics = self.problem.evaluate(plans)
+        metrics = self.problem.evaluate(plans, near)
         objective, excess = self.problem.objective_value(metrics), bounds.excess(metrics)
         best = int(np.lexsort((objective, excess))[0])
         return Landed(plans[best], _one(metrics, best), float(objective[best]), float(excess[best]))
 
     def _steps(self, current: Landed, bounds: Bounds) -> Judged:
         steps = self.stepper.steps(current.choice)
-        metrics = self.problem.evaluate(self.stepper.applied(current.choice, steps))
+        metrics = self.problem.evaluate(self.stepper.applied(current.choice, steps), current.choice)
         return Judged(steps, self.problem.objective_value(metrics), bounds.use(metrics), bounds.excess(metrics))
 
     def _run(self, current: Landed, steps: Judged, bounds: Bounds) -> Landed | None:
@@ -102,9 +104,10 @@ class Lander:
     def _exchange(self, current: Landed, steps: Judged, bounds: Bounds) -> Landed | None:
         """Returns the plan after the best pair of steps, None when none helps."""
         pairs = _pairs(steps, current, bounds)
-        chosen = [self.stepper.compatible(pair, steps.steps) for pair in pairs]
-        plans = [self.stepper.runs(current.choice, steps.steps, pair)[-1:] for pair in chosen]
-        return _if_better(self._judge(np.concatenate(plans), bounds), current) if plans else None
+        if not len(pairs):
+            return None
+        plans = self.stepper.both(current.choice, steps.steps, pairs)
+        return _if_better(self._judge(plans, bounds, current.choice), current)
 
 
 def _one(metrics: Metrics, plan: int) -> Metrics:
@@ -138,16 +141,37 @@ def _tightening(steps: Judged, current: Landed) -> IntArray:
     return candidates[np.argsort(loss[candidates] / reduced[candidates], kind="stable")]
 
 
-def _pairs(steps: Judged, current: Landed, bounds: Bounds) -> list[IntArray]:
-    """Returns pairs of steps whose summed effects gain objective and keep the bounds, most gain first."""
+def _pairs(steps: Judged, current: Landed, bounds: Bounds) -> IntArray:
+    """Returns pairs of steps (n, 2) whose summed effects gain objective and keep the bounds, most gain first."""
     used = bounds.use(current.metrics)[0]
     limited = np.flatnonzero(np.isfinite(bounds.upper))
     gain = current.objective - steps.objective
     change = (steps.use - used)[:, limited]
-    takers, givers = np.flatnonzero(gain > 0), np.flatnonzero(change.min(axis=1, initial=0.0) < 0)
+    givers = np.flatnonzero(change.min(axis=1, initial=0.0) < 0)
+    takers = _partnered(np.flatnonzero(gain > 0), givers, gain, change, (1.0 - used)[limited])
     total = gain[takers, None] + gain[givers]
-    fits = (change[takers, None] + change[givers] <= (1.0 - used)[limited]).all(axis=2)
-    fits &= (steps.steps.layer[takers, None] != steps.steps.layer[givers]) & (total > LEAST_GAIN)
+    fits = (steps.steps.layer[takers, None] != steps.steps.layer[givers]) & (total > LEAST_GAIN)
+    for column, slack in zip(change.T, (1.0 - used)[limited], strict=True):
+        fits &= column[takers, None] + column[givers] <= slack
     first, second = np.nonzero(fits)
-    best = np.argsort(-total[first, second], kind="stable")[:PAIRS]
-    return [np.array((takers[first[pair]], givers[second[pair]])) for pair in best]
+    best = _largest(total[first, second], PAIRS)
+    return np.stack((takers[first[best]], givers[second[best]]), axis=1)
+
+
+def _partnered(takers: IntArray, givers: IntArray, gain: FloatArray, change: FloatArray, slack: FloatArray) -> IntArray:
+    """Returns the takers for which every limit on its own leaves a giver that makes a gain: no others have pairs."""
+    for column, left in zip(change.T, slack, strict=True):
+        ranked = givers[np.argsort(column[givers], kind="stable")]
+        most = np.maximum.accumulate(np.append(-np.inf, gain[ranked]))
+        room = left - column[takers]
+        fitting = np.searchsorted(column[ranked], room + ROUNDING * (1.0 + np.abs(room)), side="right")
+        takers = takers[gain[takers] + most[fitting] > LEAST_GAIN]
+    return takers
+
+
+def _largest(values: FloatArray, most: int) -> IntArray:
+    """Returns where the largest of some values stand, largest first, equal ones in their order."""
+    near = np.arange(len(values))
+    if len(values) > most:
+        near = np.flatnonzero(values >= np.partition(values, -most)[-most])
+    return near[np.argsort(-values[near], kind="stable")][:most]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agent.menu import CHANNELS, FILTERS, FREE, Menu, build_menus, hull
 from envs.problem import Problem
@@ -23,6 +23,12 @@ NEIGHBOURS = (
     (ACTIVATION_BITS, -1),
     (ACTIVATION_BITS, 1),
 )
+
+BITS = 15
+SHIFTS = BITS * np.arange(3, -1, -1)
+"""Where the numbers of a choice stand in one number."""
+REMEMBERED = 16384
+"""Lists of a layer's alternatives, some 100 of four numbers each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +57,7 @@ class Stepper:
     def __init__(self, problem: Problem, limited: Sequence[int] = ()) -> None:
         self.space = problem.space
         self.menus = tuple(_shortened(menu, limited) for menu in build_menus(problem, limited))
+        self._rows = lru_cache(REMEMBERED)(self._alternatives)
 
     def steps(self, choice: Choices) -> Steps:
         """Returns the changes of a plan int16 (L, 4) that are worth judging, all legal on their own."""
@@ -60,12 +67,18 @@ class Stepper:
         return Steps(layers, rows, self._pruned_group(layers, rows))
 
     def _layer_steps(self, choice: Choices, layer: int) -> Choices:
-        rows = np.concatenate((self.menus[layer].choices, self._neighbours(choice[layer], layer)))
+        return self._rows(layer, tuple(choice[layer].tolist()), *self._taken(choice, layer))
+
+    def _alternatives(self, layer: int, chosen: tuple[int, ...], filters: bool, channels: bool) -> Choices:
+        """Returns the changes of a layer that chose this, int16 (n, 4), without filters or channels that are taken."""
+        own = np.array(chosen, dtype=np.int16)
+        rows = np.concatenate((self.menus[layer].choices, self._neighbours(own, layer)))
         if self.space.deciders.reader[layer] != layer:
-            rows[:, ACTIVATION_BITS] = choice[layer, ACTIVATION_BITS]
-        rows = np.unique(rows, axis=0)
-        keep = (rows != choice[layer]).any(axis=1) & ~self._conflicts(choice, layer, rows)
-        kept: Choices = rows[keep]
+            rows[:, ACTIVATION_BITS] = own[ACTIVATION_BITS]
+        rows = _distinct(rows)
+        geometry, method = self.space.geometry, rows[:, METHOD]
+        conflicts = (filters & geometry.is_filter[method]) | (channels & geometry.is_channel[method])
+        kept: Choices = rows[(rows != own).any(axis=1) & ~conflicts]
         return kept
 
     def _neighbours(self, own: Choices, layer: int) -> Choices:
@@ -82,18 +95,14 @@ class Stepper:
         found: Choices = rows[legal]
         return found
 
-    def _conflicts(self, choice: Choices, layer: int, rows: Choices) -> NDArray[np.bool_]:
-        """Returns which choices would prune a group that its other decider already prunes."""
+    def _taken(self, choice: Choices, layer: int) -> tuple[bool, bool]:
+        """Returns whether the group that a layer writes, and the one that it reads, is pruned by its other decider."""
         deciders, geometry = self.space.deciders, self.space.geometry
-        conflicts = np.zeros(len(rows), dtype=np.bool_)
         produced, read = int(deciders.producer_group[layer]), int(deciders.consumer_group[layer])
-        if produced >= 0 and deciders.consumer[produced] >= 0:
-            taken = geometry.is_channel[choice[deciders.consumer[produced], METHOD]]
-            conflicts |= taken & geometry.is_filter[rows[:, METHOD]]
-        if read >= 0:
-            taken = geometry.is_filter[choice[deciders.producer[read], METHOD]]
-            conflicts |= taken & geometry.is_channel[rows[:, METHOD]]
-        return conflicts
+        consumer = int(deciders.consumer[produced]) if produced >= 0 else -1
+        filters = consumer >= 0 and bool(geometry.is_channel[choice[consumer, METHOD]])
+        channels = read >= 0 and bool(geometry.is_filter[choice[deciders.producer[read], METHOD]])
+        return filters, channels
 
     def _pruned_group(self, layers: IntArray, rows: Choices) -> IntArray:
         deciders, geometry = self.space.deciders, self.space.geometry
@@ -106,8 +115,8 @@ class Stepper:
         layers: set[int] = set()
         groups: set[int] = set()
         kept = []
-        for step in order.tolist():
-            layer, group = int(steps.layer[step]), int(steps.group[step])
+        listed = (each.tolist() for each in (order, steps.layer[order], steps.group[order]))
+        for step, layer, group in zip(*listed, strict=True):
             if layer not in layers and group not in groups:
                 kept.append(step)
                 layers.add(layer)
@@ -127,9 +136,27 @@ class Stepper:
             plans[position:, steps.layer[step]] = steps.choice[step]
         return self._settled(plans)
 
+    def both(self, choice: Choices, steps: Steps, pairs: IntArray) -> Choices:
+        """Returns the plan after each pair of steps (n, 2) of two layers, int16 (n, L, 4).
+
+        A second step that prunes the group of the first is left out.
+        """
+        plans = np.repeat(choice[None], len(pairs), axis=0)
+        group, (first, second) = steps.group[pairs], pairs.T
+        plans[np.arange(len(pairs)), steps.layer[first]] = steps.choice[first]
+        free = np.flatnonzero((group[:, 1] != group[:, 0]) | (group[:, 1] < 0))
+        plans[free, steps.layer[second[free]]] = steps.choice[second[free]]
+        return self._settled(plans)
+
     def _settled(self, plans: Choices) -> Choices:
         plans[..., ACTIVATION_BITS] = plans[:, self.space.deciders.reader, ACTIVATION_BITS]
         return plans
+
+
+def _distinct(rows: Choices) -> Choices:
+    """Returns the rows, int16 (n, 4), each once and in order of their numbers from left to right."""
+    keys = np.unique(rows.astype(np.int64) @ (1 << SHIFTS))
+    return (keys[:, None] >> SHIFTS & (1 << BITS) - 1).astype(np.int16)
 
 
 def _shortened(menu: Menu, limited: Sequence[int]) -> Menu:

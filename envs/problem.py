@@ -14,6 +14,7 @@ from envs.table import AdditiveTable, build_table
 from hwmodels.accelerator import Accelerator
 from plan.assignment import FloatArray
 from plan.budget import Budget
+from plan.cells import cells_near
 from plan.errors import UnknownNameError
 from plan.layer import Network
 from plan.space import Choices, Space
@@ -30,6 +31,8 @@ OBJECTIVE_WEIGHTS: dict[Objective, tuple[float, float, float]] = {
 
 PLANS_AT_ONCE = 256
 """Plans that are priced together: their arrays of some 50 layers stay in a core's cache."""
+NEAR_AT_ONCE = 2048
+"""The same for plans that differ from one in few layers."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +84,26 @@ class Problem:
             raise UnknownNameError(f"objective '{self.objective}' is unknown (known: {known}); choose one of these")
         self.errors.check(self.space)
 
-    def evaluate(self, choices: Choices) -> Metrics:
-        """Returns what plans cost, for choices int16 (B, L, 4); undecided entries count as `space.start`."""
-        starts = range(0, max(len(choices), 1), PLANS_AT_ONCE)
-        parts = [self._costs_and_error(choices[start : start + PLANS_AT_ONCE]) for start in starts]
+    def evaluate(self, choices: Choices, near: Choices | None = None) -> Metrics:
+        """Returns what plans cost, for choices int16 (B, L, 4); undecided entries count as `space.start`.
+
+        Args:
+            choices: the plans.
+            near: a plan int16 (L, 4) from which they differ in few layers; only those are priced then. The result is
+                the same to the last bit.
+        """
+        at_once = PLANS_AT_ONCE if near is None else NEAR_AT_ONCE
+        starts = range(0, max(len(choices), 1), at_once)
+        parts = [self._costs_and_error(choices[start : start + at_once], near) for start in starts]
         energy_uj, latency_ms, size_kb, error = np.concatenate(parts, axis=1)
         return Metrics(energy_uj, latency_ms, size_kb, error, self.calibration.points(error))
 
-    def _costs_and_error(self, choices: Choices) -> FloatArray:
+    def _costs_and_error(self, choices: Choices, near: Choices | None) -> FloatArray:
         """Returns energy, latency, size and error as rows, (4, B)."""
+        if near is not None:
+            cells = cells_near(self.space, choices, near)
+            cost = self.accelerator.evaluate(self.network, cells.assignment, cells.layers)
+            return np.stack((*cost.totals(cells.added), self.counted.error_of(cells)))
         cost = self.accelerator.evaluate(self.network, self.space.resolve(choices))
         error = self.counted.error(self.space, choices)
         return np.stack((cost.energy_uj, cost.latency_ms, cost.size_kb, error))

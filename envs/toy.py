@@ -6,7 +6,6 @@ at 8 bits, so that the dense network takes 1.11 uJ. One point is lost for every 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from envs.accuracy.calibration import Calibration
 from envs.accuracy.error_table import ErrorTable
 from envs.problem import Problem
-from hwmodels.accelerator import Cost
+from hwmodels.accelerator import Cost, Layers
 from plan.assignment import Assignment
 from plan.capabilities import Capabilities
 from plan.layer import ChannelGroup, InputSegment, Layer, Network
@@ -43,7 +42,7 @@ class ToyAccelerator:
     energy_view: str = "normalised"
 
     def evaluate(
-        self, network: Network, assignment: Assignment, layers: Sequence[int] | None = None, view: str | None = None
+        self, network: Network, assignment: Assignment, layers: Layers | None = None, view: str | None = None
     ) -> Cost:
         """Returns the cost of layers; there is one view only."""
         index = range(len(network.layers)) if layers is None else layers

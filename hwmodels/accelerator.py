@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plan.assignment import Assignment
+from plan.assignment import Assignment, IntArray
 from plan.capabilities import Capabilities
 from plan.errors import InvalidValueError
 from plan.layer import Network
@@ -20,6 +20,8 @@ LEVELS = ("dram", "glb", "noc", "rf", "mac", "static")
 OPERANDS = ("weights", "inputs", "outputs", "none")
 LATENCY_PARTS = ("compute", "load", "stall")
 VIEWS = ("normalised", "joules")
+Layers = Sequence[int] | IntArray
+"""Positions in a network's list of layers; one may stand there more than once."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +52,30 @@ class Cost:
     @property
     def energy_uj(self) -> FloatArray:
         """Energy of all layers together, (B,), uJ."""
-        return np.asarray(self.energy_pj.sum(axis=1) * 1e-6)
+        return self._uj(self.energy_pj.sum(axis=1))
 
     @property
     def latency_ms(self) -> FloatArray:
         """Latency of all layers one after the other, (B,), ms."""
-        return np.asarray(self.latency_cycles.sum(axis=1) / (self.clock_mhz * 1e3))
+        return self._ms(self.latency_cycles.sum(axis=1))
 
     @property
     def size_kb(self) -> FloatArray:
         """Stored size of all layers, (B,), kB of 1,000 bytes."""
-        return np.asarray(self.size_bits.sum(axis=1) / 8e3)
+        return self._kb(self.size_bits.sum(axis=1))
+
+    def totals(self, added: Callable[[FloatArray], FloatArray]) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Returns energy (uJ), latency (ms) and size (kB) of plans, whose layers the function given adds up."""
+        return self._uj(added(self.energy_pj)), self._ms(added(self.latency_cycles)), self._kb(added(self.size_bits))
+
+    def _uj(self, picojoules: FloatArray) -> FloatArray:
+        return np.asarray(picojoules * 1e-6)
+
+    def _ms(self, cycles: FloatArray) -> FloatArray:
+        return np.asarray(cycles / (self.clock_mhz * 1e3))
+
+    def _kb(self, bits: FloatArray) -> FloatArray:
+        return np.asarray(bits / 8e3)
 
     def level_pj(self, level: str) -> FloatArray:
         """Returns the energy of one memory level over its operands, (B, L), pJ."""
@@ -128,14 +143,14 @@ class Accelerator(Protocol):
         """Granularities, bits and storage formats that the hardware can execute."""
 
     def evaluate(
-        self, network: Network, assignment: Assignment, layers: Sequence[int] | None = None, view: str | None = None
+        self, network: Network, assignment: Assignment, layers: Layers | None = None, view: str | None = None
     ) -> Cost:
         """Returns the cost of the given layers (all of them in order when None).
 
         Args:
             network: shapes and zero fractions.
             assignment: arrays (B, len(layers)); column j belongs to layer layers[j].
-            layers: positions in network.layers.
+            layers: positions in network.layers, each as often as there are columns for it.
             view: "normalised" or "joules"; the hardware's own view when None.
 
         Raises:

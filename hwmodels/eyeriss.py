@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hwmodels.accelerator import Cost, FloatArray, Named, Nameplate, check_view
+from hwmodels.accelerator import Cost, FloatArray, Layers, Named, Nameplate, check_view
 from hwmodels.bounds import Bounds, Roofline
 from hwmodels.dataflow import Counts, Extent, Mapping, Mappings, Tiling, count, tile
 from hwmodels.eyeriss_parameters import EyerissParameters
@@ -104,7 +104,7 @@ class Eyeriss(Named):
             raise InvalidValueError(f"layer '{layer.name}' on hardware '{self.name}': {error}") from error
 
     def evaluate(
-        self, network: Network, assignment: Assignment, layers: Sequence[int] | None = None, view: str | None = None
+        self, network: Network, assignment: Assignment, layers: Layers | None = None, view: str | None = None
     ) -> Cost:
         """Returns the cost of the given layers per image; see `hwmodels.accelerator.Accelerator`."""
         view = check_view(view or self.energy_view)

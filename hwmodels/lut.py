@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from hwmodels.accelerator import Cost, FloatArray, Named, Nameplate, check_view
+from hwmodels.accelerator import Cost, FloatArray, Layers, Named, Nameplate, check_view
 from hwmodels.assignments import check_shapes
 from hwmodels.bounds import Bounds
 from plan.assignment import Assignment
@@ -53,7 +53,7 @@ class Lut(Named):
         self.outside = outside
 
     def evaluate(
-        self, network: Network, assignment: Assignment, layers: Sequence[int] | None = None, view: str | None = None
+        self, network: Network, assignment: Assignment, layers: Layers | None = None, view: str | None = None
     ) -> Cost:
         """Returns the measured cost of the given layers; see `hwmodels.accelerator.Accelerator`.
 
@@ -63,15 +63,18 @@ class Lut(Named):
             InvalidValueError: also for a layer that was not measured, or outside of what was when that is refused.
         """
         check_view(view or self.energy_view)
-        chosen = tuple(range(len(network.layers))) if layers is None else tuple(layers)
+        chosen = np.arange(len(network.layers)) if layers is None else np.asarray(layers, dtype=np.int64)
         check_shapes(assignment, len(chosen))
         shape = assignment.weight_density.shape
         latency, energy = np.zeros(shape), np.zeros(shape)
-        for column, index in enumerate(chosen):
-            for kind in np.unique(assignment.granularity[:, column]):
-                rows = np.flatnonzero(assignment.granularity[:, column] == kind)
-                found = self._layer(network.layers[index], KINDS[kind], _point(assignment, rows, column))
-                latency[rows, column], energy[rows, column] = found
+        for index in np.unique(chosen):
+            columns = np.flatnonzero(chosen == index)
+            granularity = assignment.granularity[:, columns]
+            for kind in np.unique(granularity):
+                rows, at = np.nonzero(granularity == kind)
+                cells = rows, columns[at]
+                found = self._layer(network.layers[index], KINDS[kind], _point(assignment, cells))
+                latency[cells], energy[cells] = found
         return Cost(
             energy_parts_pj={("static", "none"): energy * 1e6},
             latency_parts_cycles={
@@ -110,7 +113,8 @@ class Lut(Named):
         return np.clip(values, axis[0], axis[-1])
 
 
-def _point(assignment: Assignment, rows: NDArray[np.int64], column: int) -> tuple[FloatArray, ...]:
+def _point(assignment: Assignment, cells: tuple[NDArray[np.int64], NDArray[np.int64]]) -> tuple[FloatArray, ...]:
+    """Returns the values of `AXES` at cells given by their rows and columns, each (n,)."""
     columns = (
         assignment.kept_inputs,
         assignment.kept_outputs,
@@ -118,7 +122,7 @@ def _point(assignment: Assignment, rows: NDArray[np.int64], column: int) -> tupl
         assignment.weight_bits,
         assignment.input_bits,
     )
-    return tuple(values[rows, column].astype(np.float64) for values in columns)
+    return tuple(values[cells].astype(np.float64) for values in columns)
 
 
 def _neighbours(axis: FloatArray, values: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:

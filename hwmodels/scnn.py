@@ -11,12 +11,11 @@ Source: Parashar et al., ISCA 2017.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from hwmodels.accelerator import Cost, FloatArray, Named, Nameplate, check_view
+from hwmodels.accelerator import Cost, FloatArray, Layers, Named, Nameplate, check_view
 from hwmodels.bounds import Bounds, Roofline
 from hwmodels.geometry import Kept, LayerShapes, kept_channels, layer_column, layer_shapes
 from hwmodels.prepared import PreparedNetworks
@@ -89,7 +88,7 @@ class Scnn(Named):
         self._prepared = PreparedNetworks(self._prepare)
 
     def evaluate(
-        self, network: Network, assignment: Assignment, layers: Sequence[int] | None = None, view: str | None = None
+        self, network: Network, assignment: Assignment, layers: Layers | None = None, view: str | None = None
     ) -> Cost:
         """Returns the cost of the given layers per image; see `hwmodels.accelerator.Accelerator`."""
         view = check_view(view or self.energy_view)

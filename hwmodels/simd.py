@@ -11,12 +11,11 @@ assumption, not measured. Zeros without such an index skip nothing. All constant
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from hwmodels.accelerator import Cost, FloatArray, Named, Nameplate, check_view
+from hwmodels.accelerator import Cost, FloatArray, Layers, Named, Nameplate, check_view
 from hwmodels.bounds import Bounds, Roofline
 from hwmodels.geometry import Kept, LayerShapes, kept_channels, layer_shapes
 from hwmodels.prepared import PreparedNetworks
@@ -81,7 +80,7 @@ class Simd(Named):
         self._prepared = PreparedNetworks(layer_shapes)
 
     def evaluate(
-        self, network: Network, assignment: Assignment, layers: Sequence[int] | None = None, view: str | None = None
+        self, network: Network, assignment: Assignment, layers: Layers | None = None, view: str | None = None
     ) -> Cost:
         """Returns the cost of the given layers per image; see `hwmodels.accelerator.Accelerator`."""
         view = check_view(view or self.energy_view)

@@ -127,7 +127,9 @@ class LayerChoice:
     kept_outputs: IntArray
 
 
-def assign(geometry: Geometry, formats: Sequence[str], choice: LayerChoice, layers: Sequence[int]) -> Assignment:
+def assign(
+    geometry: Geometry, formats: Sequence[str], choice: LayerChoice, layers: Sequence[int] | IntArray
+) -> Assignment:
     """Returns what the layers become: densities within one unit, and the bits that storage takes.
 
     Args:

@@ -27,6 +27,7 @@ from plan.methods import legal_densities, methods_of, why_illegal, why_not_offer
 from plan.restrictions import NO_RESTRICTIONS, Restrictions
 from plan.scheme import Method, Scheme, own_density
 from plan.storage import check_formats
+from plan.touching import Touching
 
 Choices = NDArray[np.int16]
 METHOD, DENSITY, WEIGHT_BITS, ACTIVATION_BITS = range(4)
@@ -158,17 +159,35 @@ class Space:
 
     def kept_channels(self, choices: Choices) -> IntArray:
         """Returns how many channels each group keeps, int64 (B, G)."""
-        sizes = np.array([group.channels for group in self.network.groups])
-        kept = np.tile(sizes, (len(choices), 1))
-        by_consumer = self.deciders.consumer, self.geometry.is_channel
-        by_producer = self.deciders.producer, self.geometry.is_filter
-        for who, flags in (by_consumer, by_producer):
+        kept = np.repeat(self._counts[None, :, -1], len(choices), axis=0)
+        for who, flags in self._pruners:
             groups = np.flatnonzero(who >= 0)
-            decided = choices.take(who[groups], axis=1)
-            pruned = flags.take(decided[..., METHOD])
-            count = np.maximum(np.rint(DENSITIES.take(decided[..., DENSITY]) * sizes[groups]), 1).astype(np.int64)
-            kept[:, groups] = np.where(pruned, count, kept[:, groups])
+            decided = choices.take(who[groups], axis=1).reshape(-1, choices.shape[2])
+            pruned = np.flatnonzero(flags.take(decided[:, METHOD]))
+            plan, group = pruned // max(len(groups), 1), groups[pruned % max(len(groups), 1)]
+            kept[plan, group] = self._counts[group, decided[pruned, DENSITY]]
         return kept
+
+    def channels_of(self, choices: Choices, plans: IntArray, groups: IntArray) -> IntArray:
+        """Returns how many channels single groups of single plans keep, int64 (n,), as `kept_channels` does."""
+        kept: IntArray = self._counts[groups, -1]
+        for who, flags in self._pruners:
+            decided = choices[plans, who[groups]]
+            pruned = (who[groups] >= 0) & flags.take(decided[:, METHOD])
+            kept = np.where(pruned, self._counts[groups, decided[:, DENSITY]], kept)
+        return kept
+
+    @cached_property
+    def _pruners(self) -> tuple[tuple[IntArray, NDArray[np.bool_]], ...]:
+        """Who may prune every group, (G,), by which methods, (M,); the later goes before the earlier."""
+        deciders, geometry = self.deciders, self.geometry
+        return (deciders.consumer, geometry.is_channel), (deciders.producer, geometry.is_filter)
+
+    @cached_property
+    def _counts(self) -> IntArray:
+        """Channels that a group keeps when it is pruned to every density, the last of which is 1, int64 (G, 32)."""
+        sizes = np.array([group.channels for group in self.network.groups])
+        return np.asarray(np.maximum(np.rint(DENSITIES * sizes[:, None]), 1), dtype=np.int64)
 
     @cached_property
     def _reads(self) -> FloatArray:
@@ -184,10 +203,19 @@ class Space:
         """The group of channels that each layer writes, int64 (L,)."""
         return np.array([layer.output_group for layer in self.network.layers])
 
+    @cached_property
+    def touching(self) -> Touching:
+        """Which layers a layer's choice reaches."""
+        return Touching.of(self.deciders, self._reads, self._written)
+
+    def kept_features(self, kept: IntArray) -> tuple[IntArray, IntArray]:
+        """Returns how many input features and output channels every layer keeps, int64 (B, L), for groups' (B, G)."""
+        return (kept.astype(np.float64) @ self._reads).astype(np.int64), kept.take(self._written, axis=1)
+
     def resolve(self, choices: Choices) -> Assignment:
         """Returns what every layer becomes, coupling and inheritance resolved, arrays (B, L)."""
         filled = self.filled(choices)
-        kept = self.kept_channels(filled)
+        kept_inputs, kept_outputs = self.kept_features(self.kept_channels(filled))
         read = filled[..., ACTIVATION_BITS].take(self.deciders.reader, axis=1)
         bits = np.asarray(self.activation_bits).take(read)
         writer = self.deciders.writer
@@ -197,8 +225,8 @@ class Space:
             weight_bits=np.asarray(self.weight_bits).take(filled[..., WEIGHT_BITS]),
             input_bits=bits,
             output_bits=np.where(writer >= 0, bits.take(writer, axis=1), self.baseline_bits),
-            kept_inputs=(kept.astype(np.float64) @ self._reads).astype(np.int64),
-            kept_outputs=kept.take(self._written, axis=1),
+            kept_inputs=kept_inputs,
+            kept_outputs=kept_outputs,
         )
         return assign(self.geometry, self.capabilities.storage_formats, choice, range(self.n_layers))
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plan.assignment import FloatArray
+from plan.assignment import FloatArray, IntArray
+from plan.cells import Cells
 from plan.errors import FileFormatError, MismatchError, MissingFileError
 from plan.space import ACTIVATION_BITS, DENSITY, METHOD, WEIGHT_BITS, Choices, Space
 
@@ -41,13 +43,22 @@ class ErrorTable:
     def parts(self, space: Space, choices: Choices) -> FloatArray:
         """Returns the same in two parts, (B, 2): of all weights, of all activations."""
         filled = space.filled(choices)
-        layers, methods, densities, widths = self.weight.shape
-        cell = filled[..., METHOD] + methods * np.arange(layers)
-        cell = (cell * densities + filled[..., DENSITY]) * widths + filled[..., WEIGHT_BITS]
-        own = self.weight.take(cell)
         read = filled[..., ACTIVATION_BITS].take(space.deciders.reader, axis=1)
-        bits = self.activation.take(read + self.activation.shape[1] * np.arange(layers))
+        own, bits = self._of_layers(np.arange(space.n_layers), filled, read)
         return np.stack((own.sum(axis=1), bits.sum(axis=1)), axis=1)
+
+    def error_of(self, cells: Cells) -> FloatArray:
+        """Returns what `error` does, (B,), for plans of which only some cells are given."""
+        own, bits = self._of_layers(cells.layers, cells.choices, cells.read)
+        total: FloatArray = np.stack((cells.added(own), cells.added(bits)), axis=1).sum(axis=1)
+        return total
+
+    def _of_layers(self, layers: IntArray, choices: Choices, read: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+        """Returns errors of weights and of activations, (..., n): choices (..., n, 4) of layers (n,) and bits read."""
+        _, methods, densities, widths = self.weight.shape
+        cell = choices[..., METHOD] + methods * layers
+        cell = (cell * densities + choices[..., DENSITY]) * widths + choices[..., WEIGHT_BITS]
+        return self.weight.take(cell), self.activation.take(read + self.activation.shape[1] * layers)
 
     def counting(self, activation_share: float) -> ErrorTable:
         """Returns the table in which activations' errors count for that share."""

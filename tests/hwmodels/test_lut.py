@@ -161,3 +161,12 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
     (tmp_path / "board.toml").write_text(HARDWARE)
     with pytest.raises(MissingFileError, match=r"board\.csv.*names a CSV beside"):
         load(str(tmp_path / "board.toml"))
+
+
+def test_a_layer_may_be_asked_for_repeatedly(board: str) -> None:
+    accelerator = load(board)
+    plans = [plan(outputs=4), plan(bits=4), plan(density=0.5, kind="element")]
+    row = Assignment(**{name: np.hstack([getattr(one, name) for one in plans]) for name in vars(plans[0])})
+    cost = accelerator.evaluate(NETWORK, row, [0, 0, 0])
+    alone = [accelerator.evaluate(NETWORK, one).latency_cycles[0, 0] for one in plans]
+    assert cost.latency_cycles[0].tolist() == alone
