@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
-from compress.behind import only_reader
+from compress.behind import norm_behind, only_reader
 from compress.recalibrate import running
 
 FUNCTIONS = (operator.add, operator.iadd, torch.add)
@@ -42,11 +42,8 @@ def addition_behind(module: fx.GraphModule, node: fx.Node) -> Addition | None:
         module: the network
         node: the call of the layer
     """
-    norm, reader = None, only_reader(node)
-    if reader is not None and reader.op == "call_module":
-        found = module.get_submodule(str(reader.target))
-        if isinstance(found, nn.BatchNorm2d) and found.running_mean is not None:
-            norm, node, reader = found, reader, only_reader(reader)
+    norm, node = norm_behind(module, node)
+    reader = only_reader(node)
     if reader is None or not _adds(reader):
         return None
     others = [argument for argument in reader.args if argument is not node]

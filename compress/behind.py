@@ -36,17 +36,25 @@ def behind(module: nn.Module, node: fx.Node, layer: WeightLayer) -> Function:
     factor, shift = torch.ones(outputs, device=device), torch.zeros(outputs, device=device)
     if layer.bias is not None:
         shift = layer.bias.detach().clone()
-    reader = only_reader(node)
-    norm = module.get_submodule(str(reader.target)) if reader is not None and reader.op == "call_module" else None
-    if reader is not None and isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
+    norm, last = norm_behind(module, node)
+    if norm is not None:
         factor, offset = (torch.from_numpy(part).float().to(device) for part in affine(norm))
-        shift, reader = shift * factor + offset, only_reader(reader)
-    activate = _activation(module, reader)
+        shift = shift * factor + offset
+    activate = _activation(module, only_reader(last))
 
     def through(outputs: Tensor) -> Tensor:
         return activate(outputs * factor + shift)
 
     return through
+
+
+def norm_behind(module: nn.Module, node: fx.Node) -> tuple[nn.BatchNorm2d | None, fx.Node]:
+    """Returns the batch norm that alone reads a node's value, and its call; None and the node where there is none."""
+    reader = only_reader(node)
+    found = module.get_submodule(str(reader.target)) if reader is not None and reader.op == "call_module" else None
+    if reader is not None and isinstance(found, nn.BatchNorm2d) and found.running_mean is not None:
+        return found, reader
+    return None, node
 
 
 def only_reader(node: fx.Node) -> fx.Node | None:
