@@ -28,6 +28,8 @@ from plan.atomic import write_atomically
 from plan.command import DONE, Parser, run_command
 
 DROPS = (0.5, 1.0, 1.7)
+ANSWERS = "answers"
+"""Folder of --out in which cells leave what plans answered."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +65,7 @@ def _arena(parser: Parser, arguments: Sequence[str] | None) -> int:
     if not options.dry_run:
         for net, own in bouts.items():
             settings = replace(settings_of(options, net), objective=options.objective)
-            fill(settings, own, workers, partial(_tell, objective=options.objective))
+            fill(settings, own, workers, out / ANSWERS, partial(_tell, objective=options.objective))
     every = [bout for own in bouts.values() for bout in own]
     _write(every, out, options)
     return DONE

@@ -40,13 +40,14 @@ class Bout:
 Tell = Callable[[int, int, Bout, Cell], None]
 
 
-def fill(settings: Settings, bouts: Sequence[Bout], workers: int, tell: Tell) -> None:
+def fill(settings: Settings, bouts: Sequence[Bout], workers: int, answers: Path, tell: Tell) -> None:
     """Runs the cells that are missing; their network is made ready here first, so that processes find it cached.
 
     Args:
         settings: of a search on the network.
         bouts: cells of one network, in the order in which they are begun.
         workers: processes.
+        answers: folder of what measured plans answered, shared by all of them.
         tell: told of every cell as it ends, with how many have ended and how many there are to fill.
 
     Raises:
@@ -55,10 +56,10 @@ def fill(settings: Settings, bouts: Sequence[Bout], workers: int, tell: Tell) ->
     missing = [bout for bout in bouts if not bout.done]
     if not missing:
         return
-    open_stage(settings)
+    open_stage(settings, answers)
     context = multiprocessing.get_context("spawn")
     with _one_thread(), ProcessPoolExecutor(min(workers, len(missing)), context) as pool:
-        running = {pool.submit(_filled, settings, bout): bout for bout in missing}
+        running = {pool.submit(_filled, settings, bout, answers): bout for bout in missing}
         try:
             for number, ended in enumerate(as_completed(running), start=1):
                 found = ended.result()
@@ -89,15 +90,15 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _filled(settings: Settings, bout: Bout) -> Cell | str:
+def _filled(settings: Settings, bout: Bout, answers: Path) -> Cell | str:
     """Returns a cell after running it in this process, or what stood in its way, in words."""
     try:
-        return run_cell(_stage(settings), contestants().get(bout.contestant), bout.seed, bout.folder)
+        return run_cell(_stage(settings, answers), contestants().get(bout.contestant), bout.seed, bout.folder)
     except EspalierError as error:
         return str(error)
 
 
 @functools.lru_cache(maxsize=1)
-def _stage(settings: Settings) -> Stage:
+def _stage(settings: Settings, answers: Path) -> Stage:
     """Returns a network made ready once for all cells that a process fills."""
-    return open_stage(settings)
+    return open_stage(settings, answers)

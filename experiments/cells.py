@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from agent.build import Assembly, Terms, open_subject, prepare, use_threads
 from agent.campaign import Campaign
 from agent.config import Settings
 from agent.effort import Effort, effort_of
-from agent.judge import Judge
 from agent.plan_sources import Sources
 from agent.prediction import cached_table
 from agent.preflight import check_hardware, check_sources
@@ -21,11 +20,11 @@ from agent.progress import Display
 from agent.run_folder import RunFolder, threads
 from agent.searchers.registry import measuring_searcher
 from compress.device import chosen_device, device_title
-from compress.measure import Measurer
 from compress.options import DEFAULT_OPTIONS
 from envs.accuracy.archive import Measurement
 from envs.accuracy.error_table import ErrorTable
 from experiments.contestants import ALONE, Contestant
+from experiments.shared_judge import SharedJudge
 from plan.atomic import write_atomically
 from plan.errors import FileFormatError, InfeasibleError
 
@@ -66,30 +65,35 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A network made ready once for all its cells."""
+    """A network made ready once for all its cells, and the judge whose answers they share."""
 
     settings: Settings
     assembly: Assembly
-    measurer: Measurer
+    judge: SharedJudge
     table: ErrorTable
     effort: Effort
 
 
 @dataclass
 class TimedFolder(RunFolder):
-    """A run folder that also notes the processor time at which every plan was measured."""
+    """A run folder that also notes the processor time at which every plan was measured, by a clock in seconds."""
 
+    clock: Callable[[], float] = time.process_time
     times: dict[int, float] = field(default_factory=dict)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Writes metrics, and the time where they are a measured plan's."""
         if "drop_points" in values:
-            self.times.setdefault(step, time.process_time())
+            self.times.setdefault(step, self.clock())
         super().metrics(step, values)
 
 
-def open_stage(settings: Settings) -> Stage:
+def open_stage(settings: Settings, answers: Path) -> Stage:
     """Returns a network with its profile and table, from the caches where they are there.
+
+    Args:
+        settings: of a search on the network.
+        answers: folder of what measured plans answered, shared by all cells.
 
     Raises:
         EspalierError: a network, data or hardware that cannot be used.
@@ -102,7 +106,8 @@ def open_stage(settings: Settings) -> Stage:
     terms, device = Terms(sources, settings.baseline_bits, options=ROOMY), chosen_device(settings.device)
     assembly, measurer = prepare(subject, accelerator, terms, _silent, device)
     table = cached_table(assembly, measurer, settings.proxy, _silent)
-    return Stage(settings, assembly, measurer, table, effort_of(settings, assembly.network, subject.image_counts))
+    effort = effort_of(settings, assembly.network, subject.image_counts)
+    return Stage(settings, assembly, SharedJudge(subject, measurer, answers), table, effort)
 
 
 def _silent(phase: str, done: int, total: int) -> None:
@@ -120,9 +125,10 @@ def run_cell(stage: Stage, contestant: Contestant, seed: int, folder: Path) -> C
     """
     if (folder / RESULT).is_file():
         return read_cell(folder / RESULT)
-    begun, files = time.process_time(), TimedFolder(folder)
+    clock = stage.judge.clock
+    begun, files = clock(), TimedFolder(folder, clock=clock)
     settings = replace(stage.settings, seed=seed)
-    device = device_title(stage.measurer.device)
+    device = device_title(stage.judge.measurer.device)
     files.create(settings, ["python", "-m", "experiments.arena", contestant.title], device)
     campaign = _campaign(stage, settings, files, contestant)
     _search(campaign, contestant, files)
@@ -135,8 +141,7 @@ def run_cell(stage: Stage, contestant: Contestant, seed: int, folder: Path) -> C
 def _campaign(stage: Stage, settings: Settings, files: TimedFolder, contestant: Contestant) -> Campaign:
     problem = stage.assembly.problem(stage.table, settings.objective)
     effort = stage.effort if contestant.measured_phase else replace(stage.effort, adaptation_plans=0)
-    judge = Judge(stage.assembly.subject, stage.measurer)
-    return Campaign(settings, files, Display(), stage.assembly, judge, problem, effort)
+    return Campaign(settings, files, Display(), stage.assembly, stage.judge, problem, effort)
 
 
 def _search(campaign: Campaign, contestant: Contestant, files: RunFolder) -> None:
@@ -155,7 +160,7 @@ def _search(campaign: Campaign, contestant: Contestant, files: RunFolder) -> Non
 def _result(campaign: Campaign, contestant: Contestant, files: TimedFolder, begun: float) -> Cell:
     """Chooses the final plan on all validation images, measures it on the test images, and gathers everything."""
     entries = campaign.archive.measurements
-    spent = files.times.get(len(entries), time.process_time()) - begun
+    spent = files.times.get(len(entries), files.clock()) - begun
     points = tuple(_point(number, entry, files.times, begun) for number, entry in enumerate(entries, start=1))
     try:
         best = campaign.choose()
