@@ -20,7 +20,7 @@ from pathlib import Path
 from agent.run_folder import short_name
 from experiments.arena_page import table_of, write_page
 from experiments.bouts import Bout, fill
-from experiments.cells import RESULT, Cell, Point, read_cell
+from experiments.cells import ANSWERS, RESULT, Cell, Point, read_cell
 from experiments.contestants import EVERYBODY, GROUPS, asked_for, contestants
 from experiments.request import add_flags, check_counts, settings_of, worker_count
 from experiments.standings import Standing, standing, union_hypervolumes
@@ -28,8 +28,6 @@ from plan.atomic import write_atomically
 from plan.command import DONE, Parser, run_command
 
 DROPS = (0.5, 1.0, 1.7)
-ANSWERS = "answers"
-"""Folder of --out in which cells leave what plans answered."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,7 +28,8 @@ from experiments.shared_judge import SharedJudge
 from plan.atomic import write_atomically
 from plan.errors import FileFormatError, InfeasibleError
 
-RESULT = "cell.json"
+RESULT, ANSWERS = "cell.json", "answers"
+"""File of a cell, and folder beside all cells in which they leave what plans answered."""
 ROOMY = replace(DEFAULT_OPTIONS, problem_cache_bytes=1536 << 20)
 """As every run measures, with memory for the factors of all layers of ResNet-50 that lose no inputs: nothing else of it
 depends on that, and contestants that only choose widths need no others."""

@@ -25,7 +25,7 @@ from agent.searchers.composite import ENVS, CompositeSearcher
 from agent.searchers.transferred import TransferredSearcher, decided
 from envs.observation import build_observer
 from envs.problem import Problem
-from experiments.cells import Stage, open_stage, run_cell
+from experiments.cells import ANSWERS, Stage, open_stage, run_cell
 from experiments.contestants import SHARED, Contestant
 from experiments.request import add_flags, check_counts, settings_of
 from experiments.standings import estimate
@@ -64,8 +64,8 @@ def _transfer(options: argparse.Namespace) -> int:
     names = options.train.split(",")
     if options.test in names:
         raise InvalidValueError(f"--test {options.test} is among --train; name a network that the agent never sees")
-    stages = [open_stage(settings_of(options, name)) for name in names]
-    unseen, out = open_stage(settings_of(options, options.test)), Path(options.out)
+    out = Path(options.out)
+    *stages, unseen = (open_stage(settings_of(options, name), out / ANSWERS) for name in (*names, options.test))
     rows = [_row(stages, unseen, seed, out / str(seed)) for seed in range(options.seeds)]
     write_rows(out / "transfer.csv", Row, rows)
     _show(rows, options)
