@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from compress.quantize import ActivationRange, fake_quantised
+from compress.quantize import ActivationRange, steps_of
 from networks.trace import TracedNetwork
 
 
@@ -32,9 +32,18 @@ class FakeQuantiser(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Returns the values on their levels, float32; in the memory of `values` when `in_place` is set."""
-        if self.rectifies and (self.chosen is None or self.chosen.zero_point != 0):
-            values = functional.relu(values, inplace=self.in_place)
-        return values if self.chosen is None else fake_quantised(values, self.chosen, in_place=self.in_place)
+        if self.chosen is None:
+            return self._rectified(values) if self.rectifies else values
+        return self.steps(values, self.chosen).mul_(self.chosen.scale)
+
+    def steps(self, values: Tensor, chosen: ActivationRange) -> Tensor:
+        """Returns how many steps of a range from zero the rounded values are, whole numbers as float32; likewise."""
+        if self.rectifies and chosen.zero_point != 0:
+            values = self._rectified(values)
+        return steps_of(values, chosen, in_place=self.in_place)
+
+    def _rectified(self, values: Tensor) -> Tensor:
+        return functional.relu(values, inplace=self.in_place)
 
 
 class PlainQuantiser(nn.Module):

@@ -10,13 +10,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from compress.adaround import Samples, adarounded
 from compress.apply import Compressed, LayerRecord
 from compress.batches import batch_of, batch_on
 from compress.device import CPU
 from compress.fake_quant import FakeQuantiser
+from compress.integers import IntegerInterpreter, integers_are_exact
 from compress.layer_store import LayerStore
 from compress.options import DEFAULT_OPTIONS, MeasureOptions
 from compress.problem import Problem
@@ -75,6 +76,7 @@ class Measurer:
         self.module, self.quantisers, self.layers = self.working.module, self.working.quantisers, self.working.layers
         self.images = calibration_images[: options.calibration_images].to(device)
         self.recalibration = self._recalibration()
+        self.integers = self._integers()
         self.resumption = self._resumption()
         nodes = {node.target: node.name for node in self.module.graph.nodes if node.op == "call_module"}
         self._rounding_nodes = [nodes[f"quantiser_{number}"] for number in range(len(self.quantisers))]
@@ -86,7 +88,14 @@ class Measurer:
     def _resumption(self) -> Resumption:
         work = zip(self.traced.layer_nodes, self.traced.network.layers, strict=True)
         macs = {node: float(layer.macs) for node, layer in work}
-        return Resumption(self.module, macs, self.options.activation_cache_bytes)
+        interpreter = self.integers or fx.Interpreter(self.module)
+        return Resumption(interpreter, macs, self.options.activation_cache_bytes)
+
+    def _integers(self) -> IntegerInterpreter | None:
+        if not (self.options.integers and self.device == CPU and integers_are_exact()):
+            return None
+        nodes = {node.name: node for node in self.module.graph.nodes}
+        return IntegerInterpreter(self.module, [nodes[name] for name in self.traced.layer_nodes])
 
     def _recalibration(self) -> Recalibration:
         without = [
@@ -156,10 +165,17 @@ class Measurer:
                 repaired = self._refit_in_order(schemes, repaired)
         self.resumption.forget_from(self._first_change(repaired, ranges) if before else 0)
         self._loaded_repairs = repaired
+        self._take_levels()
         if self.options.recalibrate:
             self._corrections = self.recalibration.repair(self._resume_calibration, self._corrections)
             self._loaded_repairs = self._multiplied(repaired, self._corrections)
+            self._take_levels()
         self._loaded, self._uncorrected = tuple(schemes), repaired
+
+    def _take_levels(self) -> None:
+        """Hands the levels that are loaded to what runs them."""
+        if self.integers is not None:
+            self.integers.take(self._loaded_repairs)
 
     def _first_change(self, repaired: tuple[RepairedLayer, ...], ranges: dict[str, ActivationRange | None]) -> int:
         """Returns the place of the first layer or rounding that differs from the repairs and ranges before."""

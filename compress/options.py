@@ -22,6 +22,7 @@ class MeasureOptions:
     sequential_images: calibration images on which every layer is refitted to its real inputs, per plan; 0: none
     rounding_steps: of descent on the rounding of every layer of up to 6 bits, in the sequential refit; 0: none
     calibration_images: of them statistics are re-estimated
+    integers: whether compressed networks run on integers where the processor multiplies them exactly
     """
 
     repair: RepairOptions = DEFAULT_REPAIR
@@ -30,6 +31,7 @@ class MeasureOptions:
     sequential_images: int = 0
     rounding_steps: int = 0
     calibration_images: int = CALIBRATION_IMAGES
+    integers: bool = True
     weight_cache_bytes: int = WEIGHT_CACHE_BYTES
     problem_cache_bytes: int = PROBLEM_CACHE_BYTES
     activation_cache_bytes: int = ACTIVATION_CACHE_BYTES

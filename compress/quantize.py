@@ -286,6 +286,14 @@ def fake_quantised(values: Tensor, chosen: ActivationRange, *, in_place: bool = 
         chosen: levels.
         in_place: whether the result takes the memory of the values.
     """
+    return steps_of(values, chosen, in_place=in_place).mul_(chosen.scale)
+
+
+def steps_of(values: Tensor, chosen: ActivationRange, *, in_place: bool = False) -> Tensor:
+    """Returns how many steps from zero the tensor is once it is rounded, whole numbers as float32.
+
+    Arguments are those of `fake_quantised`.
+    """
     lowest = -chosen.zero_point
     scaled = values.mul_(chosen.inverse) if in_place else values * chosen.inverse
-    return scaled.round_().clamp_(lowest, chosen.top + lowest).mul_(chosen.scale)
+    return scaled.round_().clamp_(lowest, chosen.top + lowest)

@@ -24,17 +24,17 @@ class Resumption:
     """Runs a network on batches of images and keeps values on the way.
 
     Args:
-        module: the network, changed by its owner between runs.
+        interpreter: of the network, which its owner changes between runs.
         work: multiplications of the nodes that have any, by node name.
         limit_bytes: memory that the kept values may take; 0 keeps none.
     """
 
-    def __init__(self, module: fx.GraphModule, work: Mapping[str, float], limit_bytes: int) -> None:
+    def __init__(self, interpreter: fx.Interpreter, work: Mapping[str, float], limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.bytes = 0
         self.nodes_run = 0
-        self._interpreter = fx.Interpreter(module)
-        self._nodes = list(module.graph.nodes)
+        self._interpreter = interpreter
+        self._nodes = list(interpreter.graph.nodes)
         self._order = {node.name: place for place, node in enumerate(self._nodes)}
         self._ends = last_uses(self._nodes)
         self._cuts = cuts_of(self._nodes, work)
@@ -95,7 +95,7 @@ class Resumption:
 
     def _keep(self, key: tuple[int, int], cut: int, value: Tensor) -> None:
         known, spare = self._values[key], self._spare.get(key, {}).pop(cut, None)
-        if spare is not None:
+        if spare is not None and spare.dtype == value.dtype:
             known[cut] = spare.copy_(value)
         elif cut not in known and self.bytes + value.nbytes <= self.limit_bytes:
             known[cut] = value.clone()

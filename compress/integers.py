@@ -1,0 +1,230 @@
+"""A compressed network run on integers, as an accelerator runs it: levels times levels, summed exactly, scaled once.
+
+Convolutions that read a rounded tensor take its levels as they are stored, and oneDNN's 8-bit products, of which a
+processor does four in the time of one float product. Batch norms behind them are folded into the scales, and where
+convolutions alone read what is rounded next, its levels come straight out of the sums. The float network computes the
+same sums in float32, so answers differ where a value lies as good as half-way between two levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from compress.behind import norm_behind, only_reader
+from compress.fake_quant import FakeQuantiser
+from compress.folding import affine
+from compress.quantize import ActivationRange
+from compress.repair import RepairedLayer
+
+FEWEST_INPUTS = 64
+"""Products in the sums of a convolution that is worth it: float is as fast where a first layer reads three channels."""
+
+
+@dataclass
+class Site:
+    """A convolution that can run on integers.
+
+    layer: place in the plan; reads: what rounds its input
+    norm, norm_node: the batch norm that alone reads it; writes: what rounds the values after that, if only sites read
+    those
+    """
+
+    layer: int
+    conv: nn.Conv2d
+    reads: FakeQuantiser
+    norm: nn.BatchNorm2d | None
+    norm_node: fx.Node | None
+    writes: FakeQuantiser | None
+    repaired: RepairedLayer | None = None
+    packed: Tensor | None = None
+    scale: Tensor | None = None
+    shifted: bool = False
+    folded: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def hooked(self) -> bool:
+        """Whether somebody watches the convolution, who is to see it run."""
+        return bool(self.conv._forward_hooks or self.conv._forward_pre_hooks)
+
+    @property
+    def folds(self) -> bool:
+        """Whether the batch norm behind it may be folded in: it is there, and nobody watches it."""
+        return self.norm is not None and not (self.norm._forward_hooks or self.norm._forward_pre_hooks)
+
+
+class IntegerInterpreter(fx.Interpreter):
+    """Runs a network node by node, those convolutions on integers that have been given levels.
+
+    Args:
+        module: the network with its roundings, on the processor
+        layers: nodes of the layers in plan order
+    """
+
+    def __init__(self, module: fx.GraphModule, layers: Sequence[fx.Node]) -> None:
+        super().__init__(module)
+        self.sites = _sites(module, layers)
+        self._norms = {site.norm_node: site for site in self.sites.values() if site.norm_node is not None}
+        self._quantisers = {
+            node: found
+            for node in module.graph.nodes
+            if node.op == "call_module" and isinstance(found := module.get_submodule(str(node.target)), FakeQuantiser)
+        }
+        self._levels: dict[fx.Node, tuple[Tensor, Tensor]] = {}
+
+    def take(self, repaired: Sequence[RepairedLayer]) -> None:
+        """Takes the levels of a plan's layers, with the ranges and statistics that the network has now."""
+        for site in self.sites.values():
+            site.folded = None
+            found, chosen = repaired[site.layer], site.reads.chosen
+            shifted = chosen is not None and chosen.zero_point != 0
+            if site.repaired is not found or site.shifted != shifted:
+                site.repaired, site.shifted = found, shifted
+                site.scale, site.packed = _packed(site.conv, found, shifted)
+
+    def run_node(self, n: fx.Node) -> object:
+        """Returns what a node gives: float32 values, or uint8 levels where only sites read them."""
+        if n in self._quantisers:
+            return self._rounded(n)
+        if n in self._norms:
+            site, read = self._norms[n], self._read(n)
+            if site.packed is not None and not site.hooked and site.folds:
+                return read
+        if n in self.sites:
+            return self._convolved(n, self.sites[n])
+        return super().run_node(n)
+
+    def _read(self, node: fx.Node) -> Tensor:
+        """Returns the value that a node reads first."""
+        found: Tensor = self.env[node.all_input_nodes[0]]
+        return found
+
+    def _rounded(self, node: fx.Node) -> object:
+        quantiser, read = self._quantisers[node], self._read(node)
+        chosen = quantiser.chosen
+        if chosen is None or read.dtype == torch.uint8:
+            return super().run_node(node) if chosen is None else read
+        if not any(user in self.sites for user in node.users):
+            return super().run_node(node)
+        steps = quantiser.steps(read, chosen)
+        levels = steps.to(torch.int16).add_(chosen.zero_point).to(torch.uint8)
+        if all(user in self.sites for user in node.users):
+            return levels
+        values = steps.mul_(chosen.scale)
+        self._levels[node] = values, levels
+        return values
+
+    def _convolved(self, node: fx.Node, site: Site) -> Tensor:
+        chosen, read = site.reads.chosen, self._read(node)
+        if chosen is None or site.packed is None or site.scale is None or site.hooked:
+            values = read if read.dtype != torch.uint8 else _values(read, _known(chosen))
+            found: Tensor = site.conv(values)
+            return found
+        levels = read if read.dtype == torch.uint8 else self._levels_of(node.all_input_nodes[0], read, chosen)
+        scale, bias = site.scale, site.conv.bias
+        if site.norm is not None and site.folds:
+            site.folded = site.folded or _folded(scale, bias, site.norm)
+            scale, bias = site.folded
+        target = site.writes.chosen if site.writes is not None and site.folds else None
+        if target is None or (site.writes is not None and site.writes.rectifies and target.zero_point != 0):
+            return _product(site, levels, scale, bias, None)
+        return _product(site, levels, scale, bias, target).clamp_(max=target.top)
+
+    def _levels_of(self, node: fx.Node, values: Tensor, chosen: ActivationRange) -> Tensor:
+        """Returns the levels of a rounded tensor that others read, too: kept, or found again behind a resumption."""
+        kept = self._levels.get(node)
+        if kept is not None and kept[0] is values:
+            return kept[1]
+        steps = (values * chosen.inverse).round_()
+        return steps.to(torch.int16).add_(chosen.zero_point).to(torch.uint8)
+
+
+def _sites(module: fx.GraphModule, layers: Sequence[fx.Node]) -> dict[fx.Node, Site]:
+    """Returns the convolutions that can run on integers, by their nodes."""
+    found: dict[fx.Node, Site] = {}
+    for index, node in enumerate(layers):
+        conv, reads = _called(module, node), _called(module, next(iter(node.all_input_nodes), None))
+        if isinstance(conv, nn.Conv2d) and isinstance(reads, FakeQuantiser) and _suits(conv):
+            norm, last = norm_behind(module, node)
+            found[node] = Site(index, conv, reads, norm, last if norm is not None else None, None)
+    for site in found.values():
+        follows = None if site.norm_node is None else only_reader(site.norm_node)
+        writes = _called(module, follows)
+        if follows is not None and isinstance(writes, FakeQuantiser) and all(user in found for user in follows.users):
+            site.writes = writes
+    return found
+
+
+def _called(module: fx.GraphModule, node: fx.Node | None) -> nn.Module | None:
+    if node is not None and node.op == "call_module":
+        return module.get_submodule(str(node.target))
+    return None
+
+
+def _suits(conv: nn.Conv2d) -> bool:
+    """Returns whether a convolution is of the kind that gains: whole, padded by zeros, and of some depth."""
+    plain = conv.groups == 1 and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    return plain and conv.weight[0].numel() >= FEWEST_INPUTS
+
+
+def _known(chosen: ActivationRange | None) -> ActivationRange:
+    if chosen is None:
+        raise RuntimeError("levels without a range")
+    return chosen
+
+
+def _values(levels: Tensor, chosen: ActivationRange) -> Tensor:
+    return (levels.to(torch.float32) - chosen.zero_point) * chosen.scale
+
+
+def _packed(conv: nn.Conv2d, found: RepairedLayer, shifted: bool) -> tuple[Tensor | None, Tensor | None]:
+    """Returns the scales of a layer's outputs and its levels as oneDNN wants them; None where they are too wide."""
+    if found.zero_point is not None or found.levels.dtype != np.int8:
+        return None, None
+    sign = np.where(found.scale < 0, -1, 1).astype(np.int8)
+    levels = torch.from_numpy(found.levels * sign[:, None]).reshape(conv.weight.shape)
+    scale = torch.from_numpy(np.abs(found.scale))
+    geometry = list(conv.stride), list(conv.padding), list(conv.dilation), conv.groups
+    packed: Tensor = torch.ops.onednn.qconv_prepack(levels, scale, 1.0, int(shifted), *geometry, None)
+    return scale, packed
+
+
+def _folded(scale: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Returns scales and biases (K,) that do a batch norm's work as well."""
+    factor, shift = (torch.from_numpy(part) for part in affine(norm))
+    moved = shift if bias is None else shift + factor * bias.double()
+    return (factor * scale).float(), moved.float()
+
+
+def _product(
+    site: Site, levels: Tensor, scale: Tensor, bias: Tensor | None, target: ActivationRange | None
+) -> Tensor:
+    """Returns a convolution of levels: float32 values, or uint8 levels of a target, at most 255."""
+    conv, chosen = site.conv, _known(site.reads.chosen)
+    geometry = list(conv.stride), list(conv.padding), list(conv.dilation), conv.groups
+    wanted = (1.0, 0, torch.float32) if target is None else (target.scale, target.zero_point, torch.uint8)
+    zeros = torch.zeros(len(scale), dtype=torch.int64)
+    read = levels, chosen.scale, chosen.zero_point, site.packed, scale, zeros, bias
+    found: Tensor = torch.ops.onednn.qconv2d_pointwise(*read, *geometry, *wanted, "none", [], "")
+    return found
+
+
+@lru_cache(maxsize=1)
+def integers_are_exact() -> bool:
+    """Returns whether this processor and build multiply levels exactly, found out on the largest sums there are."""
+    levels = torch.full((1, 64, 3, 3), 255, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    weights = torch.tensor([127, -128], dtype=torch.int8).repeat_interleave(64 * 9).reshape(2, 64, 3, 3)
+    one, zeros, geometry = torch.ones(2), torch.zeros(2, dtype=torch.int64), ([1, 1], [0, 0], [1, 1], 1)
+    try:
+        packed = torch.ops.onednn.qconv_prepack(weights, one, 1.0, 0, *geometry, None)
+        read = levels, 1.0, 0, packed, one, zeros, None
+        found = torch.ops.onednn.qconv2d_pointwise(*read, *geometry, 1.0, 0, torch.float32, "none", [], "")
+    except (AttributeError, RuntimeError):
+        return False
+    wanted = [255.0 * value * 64 * 9 for value in (127, -128)]
+    return bool(found.flatten().tolist() == wanted)
