@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 from torch import fx, nn
@@ -33,8 +34,26 @@ def chosen_device(name: str) -> torch.device:
 
 
 def device_title(device: torch.device) -> str:
-    """Returns what a device is called: cpu, or cuda with the name of the hardware."""
-    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
+    """Returns what a device is called: cuda with the name of the hardware, cpu with what compressed networks run on."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return "cpu (8-bit integers)" if device == CPU and integers_are_exact() else device.type
+
+
+@lru_cache(maxsize=1)
+def integers_are_exact() -> bool:
+    """Returns whether this processor and build multiply levels exactly, found out on the largest sums there are."""
+    levels = torch.full((1, 64, 3, 3), 255, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    weights = torch.tensor([127, -128], dtype=torch.int8).repeat_interleave(64 * 9).reshape(2, 64, 3, 3)
+    one, zeros, geometry = torch.ones(2), torch.zeros(2, dtype=torch.int64), ([1, 1], [0, 0], [1, 1], 1)
+    try:
+        packed = torch.ops.onednn.qconv_prepack(weights, one, 1.0, 0, *geometry, None)
+        read = levels, 1.0, 0, packed, one, zeros, None
+        found = torch.ops.onednn.qconv2d_pointwise(*read, *geometry, 1.0, 0, torch.float32, "none", [], "")
+    except (AttributeError, RuntimeError):
+        return False
+    wanted = [255.0 * value * 64 * 9 for value in (127, -128)]
+    return bool(found.flatten().tolist() == wanted)
 
 
 def device_of(module: nn.Module) -> torch.device:

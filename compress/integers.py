@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -201,9 +200,7 @@ def _folded(scale: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[T
     return (factor * scale).float(), moved.float()
 
 
-def _product(
-    site: Site, levels: Tensor, scale: Tensor, bias: Tensor | None, target: ActivationRange | None
-) -> Tensor:
+def _product(site: Site, levels: Tensor, scale: Tensor, bias: Tensor | None, target: ActivationRange | None) -> Tensor:
     """Returns a convolution of levels: float32 values, or uint8 levels of a target, at most 255."""
     conv, chosen = site.conv, _known(site.reads.chosen)
     geometry = list(conv.stride), list(conv.padding), list(conv.dilation), conv.groups
@@ -212,19 +209,3 @@ def _product(
     read = levels, chosen.scale, chosen.zero_point, site.packed, scale, zeros, bias
     found: Tensor = torch.ops.onednn.qconv2d_pointwise(*read, *geometry, *wanted, "none", [], "")
     return found
-
-
-@lru_cache(maxsize=1)
-def integers_are_exact() -> bool:
-    """Returns whether this processor and build multiply levels exactly, found out on the largest sums there are."""
-    levels = torch.full((1, 64, 3, 3), 255, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
-    weights = torch.tensor([127, -128], dtype=torch.int8).repeat_interleave(64 * 9).reshape(2, 64, 3, 3)
-    one, zeros, geometry = torch.ones(2), torch.zeros(2, dtype=torch.int64), ([1, 1], [0, 0], [1, 1], 1)
-    try:
-        packed = torch.ops.onednn.qconv_prepack(weights, one, 1.0, 0, *geometry, None)
-        read = levels, 1.0, 0, packed, one, zeros, None
-        found = torch.ops.onednn.qconv2d_pointwise(*read, *geometry, 1.0, 0, torch.float32, "none", [], "")
-    except (AttributeError, RuntimeError):
-        return False
-    wanted = [255.0 * value * 64 * 9 for value in (127, -128)]
-    return bool(found.flatten().tolist() == wanted)

@@ -15,9 +15,9 @@ from torch import Tensor, fx, nn
 from compress.adaround import Samples, adarounded
 from compress.apply import Compressed, LayerRecord
 from compress.batches import batch_of, batch_on
-from compress.device import CPU
+from compress.device import CPU, integers_are_exact
 from compress.fake_quant import FakeQuantiser
-from compress.integers import IntegerInterpreter, integers_are_exact
+from compress.integers import IntegerInterpreter
 from compress.layer_store import LayerStore
 from compress.options import DEFAULT_OPTIONS, MeasureOptions
 from compress.problem import Problem

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from compress import integers
+from compress.device import CPU, device_title, integers_are_exact
 from compress.fake_quant import FakeQuantiser
-from compress.integers import IntegerInterpreter, integers_are_exact
+from compress.integers import IntegerInterpreter
 from compress.measure import Measurer
 from compress.options import DEFAULT_OPTIONS, MeasureOptions
 from compress.profile import Profile, profile
@@ -232,13 +232,15 @@ def test_a_processor_that_cannot_runs_in_float(
     """Saturated sums, as of processors without 8-bit products, are found out; so are builds without the operations."""
     real = torch.ops.onednn.qconv2d_pointwise
     for broken in (lambda *args: real(*args).clamp(max=32767.0), missing):
-        integers.integers_are_exact.cache_clear()
+        integers_are_exact.cache_clear()
         with monkeypatch.context() as patch:
             patch.setattr(torch.ops.onednn, "qconv2d_pointwise", broken)
             assert not integers_are_exact()
+            assert device_title(CPU) == "cpu"
             assert Measurer(branching, known, shown).integers is None
-        integers.integers_are_exact.cache_clear()
+        integers_are_exact.cache_clear()
     assert integers_are_exact()
+    assert device_title(CPU) == "cpu (8-bit integers)"
 
 
 def missing(*args: object) -> Tensor:
