@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from agent.answer import Answer
     from agent.opened_run import OpenedRun
 
-CONFIDENCE = 0.9
+CONFIDENCE = 0.98
 LOWEST_CONFIDENCE, HIGHEST_CONFIDENCE = 0.5, 0.999
 LIMITS = ("max_drop", "max_energy_uj", "max_latency_ms", "max_size_kb")
 CHOSEN = ("name", "granularity", "algorithm", "density", "weight_bits", "activation_bits")

@@ -5,7 +5,7 @@ Sums over layers are exact where layers do not interact; `Problem.evaluate` is t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,7 @@ class AdditiveTable:
     activation_errors: FloatArray
     family: IntArray
     start: FloatArray
+    _worthwhile: dict[int, Alternatives] = field(default_factory=dict, init=False, repr=False)
 
     def differences(self, layer: int, choices: Choices) -> FloatArray:
         """Returns energy, latency, size and error differences of one layer's choices int16 (B, 4), as (B, 4)."""
@@ -84,14 +85,34 @@ class AdditiveTable:
 
     def alternatives(self, layer: int) -> Alternatives:
         """Returns all legal choices of a layer; inherited activation bits stand at the start's."""
+        return self._listed(layer, np.ones(self.errors.shape[1:], dtype=np.bool_))
+
+    def worthwhile(self, layer: int) -> Alternatives:
+        """Returns the alternatives without those that another ranking of the same granularity beats.
+
+        Rankings cost the same and differ in their errors alone; the first of equals stays.
+        """
+        if layer not in self._worthwhile:
+            self._worthwhile[layer] = self._listed(layer, self._best_rankings(layer))
+        return self._worthwhile[layer]
+
+    def _best_rankings(self, layer: int) -> NDArray[np.bool_]:
+        """Returns which methods, at every density and weight bits, have the least error of their family, (M, 32, W)."""
+        best = np.zeros(self.errors.shape[1:], dtype=np.bool_)
+        for family in np.unique(self.family):
+            members = np.flatnonzero(self.family == family)
+            winner = members[self.errors[layer, members].argmin(axis=0)]
+            np.put_along_axis(best, winner[None], True, axis=0)
+        return best
+
+    def _listed(self, layer: int, wanted: NDArray[np.bool_]) -> Alternatives:
+        """Returns the legal choices of a layer among those wanted, bool (M, 32, W)."""
         space = self.space
         reads_first = space.deciders.reader[layer] == layer
         here = np.arange(len(space.activation_bits)) == space.start[layer, ACTIVATION_BITS]
         bits = space.activation_bits_legal[layer] if reads_first else here
-        legal = (
-            space.legal[layer][:, :, None, None] & space.weight_bits_legal[layer][:, None] & bits[None, None, None, :]
-        )
-        choices = np.argwhere(legal).astype(np.int16)
+        legal = space.legal[layer][:, :, None] & space.weight_bits_legal[layer] & wanted
+        choices = np.argwhere(legal[..., None] & bits).astype(np.int16)
         return Alternatives(choices, self.differences(layer, choices))
 
     def undominated(self, layer: int, slope: FloatArray) -> Alternatives:
@@ -103,7 +124,7 @@ class AdditiveTable:
             layer: index of the layer.
             slope: of the objective by energy, latency and size, (3,).
         """
-        every = self.alternatives(layer)
+        every = self.worthwhile(layer)
         objective, error = every.metrics[:, :3] @ slope, every.metrics[:, 3]
         channel = self.space.geometry.is_channel[every.choices[:, METHOD]]
         free = np.flatnonzero(~channel)

@@ -43,6 +43,24 @@ def test_alternatives_are_the_legal_ones(coupled: Problem) -> None:
         assert len(coupled.table.alternatives(layer)) == space.legal[layer].sum() * widths
 
 
+def test_rankings_that_another_beats_are_left_out(coupled: Problem) -> None:
+    """At every granularity, density and width one ranking stays: the first of those with the least error."""
+    space, table = coupled.space, coupled.table
+    for layer in range(space.n_layers):
+        every, few = table.alternatives(layer), table.worthwhile(layer)
+        least: dict[tuple[int, ...], tuple[float, int]] = {}
+        for choice, metrics in zip(every.choices.tolist(), every.metrics.tolist(), strict=True):
+            place = int(table.family[choice[METHOD]]), *choice[METHOD + 1 :]
+            least[place] = min(least.get(place, (np.inf, -1)), (metrics[3], choice[METHOD]))
+        found = {
+            (int(table.family[choice[METHOD]]), *choice[METHOD + 1 :]): choice[METHOD]
+            for choice in few.choices.tolist()
+        }
+        assert len(found) == len(few)
+        assert found == {place: method for place, (_, method) in least.items()}
+        assert table.worthwhile(layer) is few
+
+
 def test_undominated_holds_every_weighted_optimum(coupled: Problem) -> None:
     rng = np.random.default_rng(0)
     for layer in range(coupled.space.n_layers):
