@@ -56,9 +56,9 @@ def write_agent_file(path: Path, content: AgentFile) -> None:
         REPLAY: _packed({name: content.arrays[name] for name in sorted(replayed)}),
     }
     whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, data in members.items():
-            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name, data in members.items():  # the level of the archive does not hold for an entry's own ZipInfo
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED, compresslevel=1)
     write_atomically(path, whole.getvalue())
 
 
