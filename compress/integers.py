@@ -47,14 +47,39 @@ class Site:
     folded: tuple[Tensor, Tensor] | None = None
 
     @property
-    def hooked(self) -> bool:
-        """Whether somebody watches the convolution, who is to see it run."""
-        return bool(self.conv._forward_hooks or self.conv._forward_pre_hooks)
+    def runs(self) -> bool:
+        """Whether it runs on integers now: it has levels, reads levels, and nobody watches it who is to see it run."""
+        return self.packed is not None and self.reads.chosen is not None and not _watched(self.conv)
 
     @property
     def folds(self) -> bool:
         """Whether the batch norm behind it may be folded in: it is there, and nobody watches it."""
-        return self.norm is not None and not (self.norm._forward_hooks or self.norm._forward_pre_hooks)
+        return self.norm is not None and not _watched(self.norm)
+
+    @property
+    def target(self) -> ActivationRange | None:
+        """The range to which its sums are rounded at once, None where they stay values; levels from zero up rectify."""
+        chosen = self.writes.chosen if self.writes is not None and self.folds else None
+        if chosen is None or self.writes is None or (self.writes.rectifies and chosen.zero_point != 0):
+            return None
+        return chosen
+
+    def scales(self) -> tuple[Tensor, Tensor | None]:
+        """Returns what sums are multiplied by and what is added, (K,) each, the batch norm's where it folds."""
+        if self.scale is None:
+            raise RuntimeError("a convolution without levels")
+        if self.norm is None or not self.folds:
+            return self.scale, self.conv.bias
+        self.folded = self.folded or _folded(self.scale, self.conv.bias, self.norm)
+        return self.folded
+
+
+@dataclass(frozen=True)
+class _Rounding:
+    """A rounding whose levels sites read: they alone, or others as well, who read values."""
+
+    quantiser: FakeQuantiser
+    alone: bool
 
 
 class IntegerInterpreter(fx.Interpreter):
@@ -69,10 +94,10 @@ class IntegerInterpreter(fx.Interpreter):
         super().__init__(module)
         self.sites = _sites(module, layers)
         self._norms = {site.norm_node: site for site in self.sites.values() if site.norm_node is not None}
-        self._quantisers = {
-            node: found
-            for node in module.graph.nodes
-            if node.op == "call_module" and isinstance(found := module.get_submodule(str(node.target)), FakeQuantiser)
+        self._roundings = {
+            read: _Rounding(site.reads, all(user in self.sites for user in read.users))
+            for node, site in self.sites.items()
+            for read in node.all_input_nodes[:1]
         }
         self._levels: dict[fx.Node, tuple[Tensor, Tensor]] = {}
 
@@ -88,14 +113,13 @@ class IntegerInterpreter(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> object:
         """Returns what a node gives: float32 values, or uint8 levels where only sites read them."""
-        if n in self._quantisers:
-            return self._rounded(n)
-        if n in self._norms:
-            site, read = self._norms[n], self._read(n)
-            if site.packed is not None and not site.hooked and site.folds:
-                return read
         if n in self.sites:
             return self._convolved(n, self.sites[n])
+        if n in self._norms and self._norms[n].runs and self._norms[n].folds:
+            return self._read(n)
+        rounding = self._roundings.get(n)
+        if rounding is not None and rounding.quantiser.chosen is not None:
+            return self._rounded(n, rounding, rounding.quantiser.chosen)
         return super().run_node(n)
 
     def _read(self, node: fx.Node) -> Tensor:
@@ -103,44 +127,41 @@ class IntegerInterpreter(fx.Interpreter):
         found: Tensor = self.env[node.all_input_nodes[0]]
         return found
 
-    def _rounded(self, node: fx.Node) -> object:
-        quantiser, read = self._quantisers[node], self._read(node)
-        chosen = quantiser.chosen
-        if chosen is None or read.dtype == torch.uint8:
-            return super().run_node(node) if chosen is None else read
-        if not any(user in self.sites for user in node.users):
-            return super().run_node(node)
-        steps = quantiser.steps(read, chosen)
-        levels = steps.to(torch.int16).add_(chosen.zero_point).to(torch.uint8)
-        if all(user in self.sites for user in node.users):
+    def _rounded(self, node: fx.Node, rounding: _Rounding, chosen: ActivationRange) -> Tensor:
+        """Returns levels where sites alone read them, else values, whose levels are kept for the sites."""
+        read = self._read(node)
+        if read.dtype == torch.uint8:  # the convolution in front has rounded
+            return read
+        steps = rounding.quantiser.steps(read, chosen)
+        levels = _levels_of(steps, chosen)
+        if rounding.alone:
             return levels
-        values = steps.mul_(chosen.scale)
-        self._levels[node] = values, levels
-        return values
+        self._levels[node] = steps.mul_(chosen.scale), levels
+        return self._levels[node][0]
 
     def _convolved(self, node: fx.Node, site: Site) -> Tensor:
-        chosen, read = site.reads.chosen, self._read(node)
-        if chosen is None or site.packed is None or site.scale is None or site.hooked:
-            values = read if read.dtype != torch.uint8 else _values(read, _known(chosen))
-            found: Tensor = site.conv(values)
+        read, chosen = self._read(node), site.reads.chosen
+        if chosen is None or not site.runs:
+            found: Tensor = site.conv(read if chosen is None else _values_of(read, chosen))
             return found
-        levels = read if read.dtype == torch.uint8 else self._levels_of(node.all_input_nodes[0], read, chosen)
-        scale, bias = site.scale, site.conv.bias
-        if site.norm is not None and site.folds:
-            site.folded = site.folded or _folded(scale, bias, site.norm)
-            scale, bias = site.folded
-        target = site.writes.chosen if site.writes is not None and site.folds else None
-        if target is None or (site.writes is not None and site.writes.rectifies and target.zero_point != 0):
-            return _product(site, levels, scale, bias, None)
-        return _product(site, levels, scale, bias, target).clamp_(max=target.top)
+        kept = self._levels.get(node.all_input_nodes[0])
+        if kept is not None and kept[0] is read:
+            read = kept[1]
+        elif read.dtype != torch.uint8:  # values that were kept of a run before
+            read = _levels_of((read * chosen.inverse).round_(), chosen)
+        target = site.target
+        found = _product(site, read, chosen, target)
+        return found if target is None else found.clamp_(max=target.top)
 
-    def _levels_of(self, node: fx.Node, values: Tensor, chosen: ActivationRange) -> Tensor:
-        """Returns the levels of a rounded tensor that others read, too: kept, or found again behind a resumption."""
-        kept = self._levels.get(node)
-        if kept is not None and kept[0] is values:
-            return kept[1]
-        steps = (values * chosen.inverse).round_()
-        return steps.to(torch.int16).add_(chosen.zero_point).to(torch.uint8)
+
+def _levels_of(steps: Tensor, chosen: ActivationRange) -> Tensor:
+    """Returns levels as they are stored, uint8, of whole steps from zero; by way of int16, whose cast is vectorised."""
+    return steps.to(torch.int16).add_(chosen.zero_point).to(torch.uint8)
+
+
+def _values_of(read: Tensor, chosen: ActivationRange) -> Tensor:
+    """Returns what levels stand for, float32; values as they are."""
+    return (read.to(torch.float32) - chosen.zero_point) * chosen.scale if read.dtype == torch.uint8 else read
 
 
 def _sites(module: fx.GraphModule, layers: Sequence[fx.Node]) -> dict[fx.Node, Site]:
@@ -171,16 +192,6 @@ def _suits(conv: nn.Conv2d) -> bool:
     return plain and conv.weight[0].numel() >= FEWEST_INPUTS
 
 
-def _known(chosen: ActivationRange | None) -> ActivationRange:
-    if chosen is None:
-        raise RuntimeError("levels without a range")
-    return chosen
-
-
-def _values(levels: Tensor, chosen: ActivationRange) -> Tensor:
-    return (levels.to(torch.float32) - chosen.zero_point) * chosen.scale
-
-
 def _packed(conv: nn.Conv2d, found: RepairedLayer, shifted: bool) -> tuple[Tensor | None, Tensor | None]:
     """Returns the scales of a layer's outputs and its levels as oneDNN wants them; None where they are too wide."""
     if found.zero_point is not None or found.levels.dtype != np.int8:
@@ -200,12 +211,17 @@ def _folded(scale: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[T
     return (factor * scale).float(), moved.float()
 
 
-def _product(site: Site, levels: Tensor, scale: Tensor, bias: Tensor | None, target: ActivationRange | None) -> Tensor:
-    """Returns a convolution of levels: float32 values, or uint8 levels of a target, at most 255."""
-    conv, chosen = site.conv, _known(site.reads.chosen)
+def _product(site: Site, levels: Tensor, chosen: ActivationRange, target: ActivationRange | None) -> Tensor:
+    """Returns a convolution of levels: float32 values, or uint8 levels of a target, up to 255."""
+    conv, (scale, bias) = site.conv, site.scales()
     geometry = list(conv.stride), list(conv.padding), list(conv.dilation), conv.groups
     wanted = (1.0, 0, torch.float32) if target is None else (target.scale, target.zero_point, torch.uint8)
-    zeros = torch.zeros(len(scale), dtype=torch.int64)
-    read = levels, chosen.scale, chosen.zero_point, site.packed, scale, zeros, bias
-    found: Tensor = torch.ops.onednn.qconv2d_pointwise(*read, *geometry, *wanted, "none", [], "")
+    weights = site.packed, scale, torch.zeros(len(scale), dtype=torch.int64), bias
+    read = levels, chosen.scale, chosen.zero_point
+    found: Tensor = torch.ops.onednn.qconv2d_pointwise(*read, *weights, *geometry, *wanted, "none", [], "")
     return found
+
+
+def _watched(module: nn.Module) -> bool:
+    """Returns whether hooks stand on a module."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
