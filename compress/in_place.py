@@ -26,10 +26,10 @@ def work_in_place(module: fx.GraphModule) -> None:
     for node in module.graph.nodes:
         if not (node.args and isinstance(node.args[0], fx.Node) and _alone_reads(module, node.args[0])):
             continue
-        called = _called(module, node)
-        if isinstance(called, FakeQuantiser):
-            called.in_place = True
-        elif called in RECTIFIERS:
+        found = called(module, node)
+        if isinstance(found, FakeQuantiser):
+            found.in_place = True
+        elif found in RECTIFIERS:
             node.update_kwarg("inplace", True)
     module.recompile()
 
@@ -37,11 +37,11 @@ def work_in_place(module: fx.GraphModule) -> None:
 def work_apart(module: fx.GraphModule) -> None:
     """Undoes `work_in_place`: the network is to be exported, and exporters want values that stay."""
     for node in module.graph.nodes:
-        called = _called(module, node)
-        if isinstance(called, FakeQuantiser):
-            called.in_place = False
-            _put_rectifier_back(module, node, called)
-        elif called in RECTIFIERS and "inplace" in node.kwargs:
+        found = called(module, node)
+        if isinstance(found, FakeQuantiser):
+            found.in_place = False
+            _put_rectifier_back(module, node, found)
+        elif found in RECTIFIERS and "inplace" in node.kwargs:
             node.update_kwarg("inplace", False)
     module.recompile()
 
@@ -49,10 +49,10 @@ def work_apart(module: fx.GraphModule) -> None:
 def _absorb_rectifiers(module: fx.GraphModule) -> None:
     """Takes out rectifiers that a rounding alone reads, and whose input nothing else does; the rounding rectifies."""
     for node in list(module.graph.nodes):
-        quantiser, read = _called(module, node), node.args[0] if node.args else None
+        quantiser, read = called(module, node), node.args[0] if node.args else None
         if not isinstance(quantiser, FakeQuantiser) or not isinstance(read, fx.Node) or len(read.users) > 1:
             continue
-        rectifier, inner = _called(module, read), read.args[0] if read.args else None
+        rectifier, inner = called(module, read), read.args[0] if read.args else None
         if not isinstance(rectifier, nn.ReLU) and rectifier is not functional.relu:
             continue
         if isinstance(inner, fx.Node) and len(inner.users) == 1:
@@ -69,15 +69,15 @@ def _put_rectifier_back(module: fx.GraphModule, node: fx.Node, quantiser: FakeQu
         quantiser.rectifies = False
 
 
-def _called(module: fx.GraphModule, node: fx.Node) -> object:
+def called(module: fx.GraphModule, node: fx.Node | None) -> object:
     """Returns the module or function that a node calls, None where it calls neither."""
-    if node.op == "call_module":
+    if node is not None and node.op == "call_module":
         return module.get_submodule(str(node.target))
-    return node.target if node.op == "call_function" else None
+    return node.target if node is not None and node.op == "call_function" else None
 
 
 def _alone_reads(module: fx.GraphModule, read: fx.Node) -> bool:
     """Returns whether a node's value has one reader and shares its memory with no other value that is read later."""
-    called = _called(module, read)
-    fresh = isinstance(called, FRESH_MODULES) or called in FRESH_FUNCTIONS
+    found = called(module, read)
+    fresh = isinstance(found, FRESH_MODULES) or found in FRESH_FUNCTIONS
     return fresh and len(read.users) == 1

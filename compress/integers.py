@@ -8,21 +8,24 @@ same sums in float32, so answers differ where a value lies as good as half-way b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 
 from compress.behind import norm_behind, only_reader
 from compress.fake_quant import FakeQuantiser
 from compress.folding import affine
+from compress.in_place import called
 from compress.quantize import ActivationRange
 from compress.repair import RepairedLayer
 
-FEWEST_INPUTS = 64
-"""Products in the sums of a convolution that is worth it: float is as fast where a first layer reads three channels."""
+CAPS: dict[object, float] = {functional.relu6: 6.0, nn.ReLU6: 6.0}
+"""Rectifiers that also cut values off, and where."""
 
 
 @dataclass
@@ -30,8 +33,8 @@ class Site:
     """A convolution that can run on integers.
 
     layer: place in the plan; reads: what rounds its input
-    norm, norm_node: the batch norm that alone reads it; writes: what rounds the values after that, if only sites read
-    those
+    norm, norm_node: the batch norm that alone reads it; writes: what rounds the values after that, or its own, if only
+    sites read those; cap: where values are cut off in between, infinite where they are not
     """
 
     layer: int
@@ -39,7 +42,8 @@ class Site:
     reads: FakeQuantiser
     norm: nn.BatchNorm2d | None
     norm_node: fx.Node | None
-    writes: FakeQuantiser | None
+    writes: FakeQuantiser | None = None
+    cap: float = math.inf
     repaired: RepairedLayer | None = None
     packed: Tensor | None = None
     scale: Tensor | None = None
@@ -58,11 +62,17 @@ class Site:
 
     @property
     def target(self) -> ActivationRange | None:
-        """The range to which its sums are rounded at once, None where they stay values; levels from zero up rectify."""
-        chosen = self.writes.chosen if self.writes is not None and self.folds else None
-        if chosen is None or self.writes is None or (self.writes.rectifies and chosen.zero_point != 0):
+        """The range to which its sums are rounded at once, None where they stay values.
+
+        Levels from zero up rectify by themselves, and cut off where the highest of them stands for the cap.
+        """
+        seen = self.norm is not None and not self.folds
+        if self.writes is None or self.writes.chosen is None or seen:
             return None
-        return chosen
+        chosen = self.writes.chosen
+        rectified = self.writes.rectifies or self.cap < math.inf
+        alike = chosen.zero_point == 0 or not rectified
+        return chosen if alike and chosen.scale * (chosen.top - 0.5) < self.cap else None
 
     def scales(self) -> tuple[Tensor, Tensor | None]:
         """Returns what sums are multiplied by and what is added, (K,) each, the batch norm's where it folds."""
@@ -79,7 +89,24 @@ class _Rounding:
     """A rounding whose levels sites read: they alone, or others as well, who read values."""
 
     quantiser: FakeQuantiser
+    readers: tuple[Site, ...]
     alone: bool
+
+    @classmethod
+    def of(cls, node: fx.Node, quantiser: FakeQuantiser, sites: dict[fx.Node, Site]) -> _Rounding:
+        """Returns the rounding that a node computes."""
+        readers = tuple(sites[user] for user in node.users if user in sites)
+        return cls(quantiser, readers, len(readers) == len(node.users))
+
+    @property
+    def levels(self) -> bool:
+        """Whether somebody reads levels now."""
+        return any(site.runs for site in self.readers)
+
+    @property
+    def values(self) -> bool:
+        """Whether somebody reads values now."""
+        return not self.alone or not all(site.runs for site in self.readers)
 
 
 class IntegerInterpreter(fx.Interpreter):
@@ -95,10 +122,12 @@ class IntegerInterpreter(fx.Interpreter):
         self.sites = _sites(module, layers)
         self._norms = {site.norm_node: site for site in self.sites.values() if site.norm_node is not None}
         self._roundings = {
-            read: _Rounding(site.reads, all(user in self.sites for user in read.users))
+            read: _Rounding.of(read, site.reads, self.sites)
             for node, site in self.sites.items()
             for read in node.all_input_nodes[:1]
         }
+        ends = [site.norm_node or node for node, site in self.sites.items()]
+        self._caps = {user for end in ends for user in end.users if _past_cap(module, user)[1] < math.inf}
         self._levels: dict[fx.Node, tuple[Tensor, Tensor]] = {}
 
     def take(self, repaired: Sequence[RepairedLayer]) -> None:
@@ -117,8 +146,10 @@ class IntegerInterpreter(fx.Interpreter):
             return self._convolved(n, self.sites[n])
         if n in self._norms and self._norms[n].runs and self._norms[n].folds:
             return self._read(n)
+        if n in self._caps and self._read(n).dtype == torch.uint8:
+            return self._read(n)
         rounding = self._roundings.get(n)
-        if rounding is not None and rounding.quantiser.chosen is not None:
+        if rounding is not None and rounding.quantiser.chosen is not None and rounding.levels:
             return self._rounded(n, rounding, rounding.quantiser.chosen)
         return super().run_node(n)
 
@@ -134,7 +165,7 @@ class IntegerInterpreter(fx.Interpreter):
             return read
         steps = rounding.quantiser.steps(read, chosen)
         levels = _levels_of(steps, chosen)
-        if rounding.alone:
+        if not rounding.values:
             return levels
         self._levels[node] = steps.mul_(chosen.scale), levels
         return self._levels[node][0]
@@ -168,28 +199,29 @@ def _sites(module: fx.GraphModule, layers: Sequence[fx.Node]) -> dict[fx.Node, S
     """Returns the convolutions that can run on integers, by their nodes."""
     found: dict[fx.Node, Site] = {}
     for index, node in enumerate(layers):
-        conv, reads = _called(module, node), _called(module, next(iter(node.all_input_nodes), None))
+        conv, reads = called(module, node), called(module, next(iter(node.all_input_nodes), None))
         if isinstance(conv, nn.Conv2d) and isinstance(reads, FakeQuantiser) and _suits(conv):
             norm, last = norm_behind(module, node)
-            found[node] = Site(index, conv, reads, norm, last if norm is not None else None, None)
-    for site in found.values():
-        follows = None if site.norm_node is None else only_reader(site.norm_node)
-        writes = _called(module, follows)
+            found[node] = Site(index, conv, reads, norm, last if norm is not None else None)
+    for node, site in found.items():
+        follows, site.cap = _past_cap(module, only_reader(site.norm_node or node))
+        writes = called(module, follows)
         if follows is not None and isinstance(writes, FakeQuantiser) and all(user in found for user in follows.users):
             site.writes = writes
     return found
 
 
-def _called(module: fx.GraphModule, node: fx.Node | None) -> nn.Module | None:
-    if node is not None and node.op == "call_module":
-        return module.get_submodule(str(node.target))
-    return None
+def _past_cap(module: fx.GraphModule, node: fx.Node | None) -> tuple[fx.Node | None, float]:
+    """Returns what alone reads a capping rectifier, and its cap; any other node as it is, and infinity."""
+    found = called(module, node)
+    cap = CAPS.get(type(found) if isinstance(found, nn.Module) else found, math.inf)
+    return (node, cap) if node is None or cap == math.inf else (only_reader(node), cap)
 
 
 def _suits(conv: nn.Conv2d) -> bool:
-    """Returns whether a convolution is of the kind that gains: whole, padded by zeros, and of some depth."""
-    plain = conv.groups == 1 and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    return plain and conv.weight[0].numel() >= FEWEST_INPUTS
+    """Returns whether a convolution is one that oneDNN runs fast: whole or depthwise, padded by zeros."""
+    plain = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    return plain and conv.groups in (1, conv.in_channels)
 
 
 def _packed(conv: nn.Conv2d, found: RepairedLayer, shifted: bool) -> tuple[Tensor | None, Tensor | None]:

@@ -76,13 +76,13 @@ def site_of(measurer: Measurer, name: str) -> fx.Node:
 
 
 def test_which_layers_run_on_integers(branching: TracedNetwork, known: Profile, shown: Tensor) -> None:
-    """The stem reads three channels. What `first` writes only `second` reads; a sum reads what `second` reads not."""
+    """What `first` writes only `second` reads; sums or the head read what the others write."""
     found = Measurer(branching, known, shown).integers
     assert found is not None
     sites = {str(node.target): site for node, site in found.sites.items()}
-    assert set(sites) == {"first", "second", "bare"}
-    assert [sites[name].norm is not None for name in ("first", "second", "bare")] == [True, True, False]
-    assert [sites[name].writes is not None for name in ("first", "second", "bare")] == [True, False, False]
+    assert set(sites) == {"stem", "first", "second", "bare"}
+    assert {name for name, site in sites.items() if site.norm is None} == {"bare"}
+    assert {name for name, site in sites.items() if site.writes is not None} == {"first"}
     assert Measurer(branching, known, shown, options=FLOAT).integers is None
 
 
@@ -141,12 +141,13 @@ def alone(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> tuple[IntegerI
     dilation=st.integers(1, 2),
     zero_point=st.integers(0, 3),
     normed=st.booleans(),
+    depthwise=st.booleans(),
 )
 def test_any_geometry_gives_the_exact_sum(
-    seed: int, bits: int, stride: int, padding: int, dilation: int, zero_point: int, normed: bool
+    seed: int, bits: int, stride: int, padding: int, dilation: int, zero_point: int, normed: bool, depthwise: bool
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    conv = nn.Conv2d(8, 6, 3, stride, padding, dilation, bias=not normed).eval()
+    conv = nn.Conv2d(6, 6, 3, stride, padding, dilation, groups=6 if depthwise else 1, bias=not normed).eval()
     norm = nn.BatchNorm2d(6).eval() if normed else None
     if norm is not None:
         with torch.no_grad():
@@ -155,17 +156,53 @@ def test_any_geometry_gives_the_exact_sum(
             norm.running_var = torch.rand(6, generator=generator) + 0.5
     interpreter, quantiser = alone(conv, norm)
     quantiser.chosen = ActivationRange(bits, 0.1, zero_point)
-    levels = torch.randint(-(2 ** (bits - 1)), 2 ** (bits - 1), (6, 72), generator=generator, dtype=torch.int8)
+    shape, reach = (6, conv.weight[0].numel()), 2 ** (bits - 1)
+    levels = torch.randint(-reach, reach, shape, generator=generator, dtype=torch.int8)
     scale = torch.rand(6, generator=generator) + 0.1
     interpreter.take([RepairedLayer(levels.numpy(), scale.numpy(), np.zeros((6, 9), np.uint8), bits)])
-    values = torch.randn(2, 8, 9, 9, generator=generator)
+    assert len(interpreter.sites) == 1
+    values = torch.randn(2, 6, 9, 9, generator=generator)
     with torch.inference_mode():
         found = interpreter.run(values)
         weight = (levels.double() * scale.double()[:, None]).reshape(conv.weight.shape)
         rounded, bias = quantiser(values).double(), None if conv.bias is None else conv.bias.double()
-        wanted = torch.conv2d(rounded, weight, bias, stride, padding, dilation)
+        wanted = torch.conv2d(rounded, weight, bias, stride, padding, dilation, conv.groups)
         wanted = wanted if norm is None else norm.double()(wanted)
     assert torch.allclose(found.double(), wanted, rtol=1e-5, atol=1e-4)
+
+
+class Capped(nn.Module):
+    """As mobile networks are: widened, depthwise, narrowed, rectified below six, without norms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.deep = nn.Conv2d(8, 16, 1), nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        self.narrow, self.head = nn.Conv2d(16, 8, 1), nn.Linear(8, 5)
+        self.capping = nn.ReLU6()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.narrow(functional.relu6(self.deep(self.capping(self.wide(x)))))
+        return self.head((x + y).mean((2, 3)))
+
+
+def test_levels_pass_capping_rectifiers() -> None:
+    """Values are pushed beyond six, so that the cap is what most of the highest levels stand for."""
+    generator = torch.Generator().manual_seed(4)
+    module = Capped().eval()
+    with torch.no_grad():
+        for part in module.parameters():
+            part.copy_(torch.randn(part.shape, generator=generator))
+    traced, images = trace(module, (8, 6, 6), "capped"), torch.randn(80, 8, 6, 6, generator=generator)
+    found, schemes = profile(traced, images, seed=0), plan(traced, weights=6, activations=6)
+    exact, usual = (Measurer(traced, found, images, options=options) for options in (DEFAULT_OPTIONS, FLOAT))
+    assert exact.integers is not None
+    ends = {str(node.target): site for node, site in exact.integers.sites.items()}
+    assert {name: site.cap for name, site in ends.items() if site.writes is not None} == {"wide": 6.0, "deep": 6.0}
+    outputs = usual.outputs(schemes, images)
+    difference = np.abs(exact.outputs(schemes, images) - outputs)
+    assert np.median(difference) < 1e-4 * np.std(outputs)
+    assert [ends[name].target is not None for name in ("wide", "deep")] == [True, True]
+    assert float(usual.module.get_submodule("wide")(images).max()) > 6.0
 
 
 def test_wide_weights_run_in_float() -> None:
