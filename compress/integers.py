@@ -9,6 +9,7 @@ same sums in float32, so answers differ where a value lies as good as half-way b
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -128,7 +129,7 @@ class IntegerInterpreter(fx.Interpreter):
         }
         ends = [site.norm_node or node for node, site in self.sites.items()]
         self._caps = {user for end in ends for user in end.users if _past_cap(module, user)[1] < math.inf}
-        self._levels: dict[fx.Node, tuple[Tensor, Tensor]] = {}
+        self._levels: dict[fx.Node, tuple[weakref.ref[Tensor], Tensor]] = {}
 
     def take(self, repaired: Sequence[RepairedLayer]) -> None:
         """Takes the levels of a plan's layers, with the ranges and statistics that the network has now."""
@@ -159,7 +160,7 @@ class IntegerInterpreter(fx.Interpreter):
         return found
 
     def _rounded(self, node: fx.Node, rounding: _Rounding, chosen: ActivationRange) -> Tensor:
-        """Returns levels where sites alone read them, else values, whose levels are kept for the sites."""
+        """Returns levels where sites alone read them, else values, whose levels are kept for sites while they live."""
         read = self._read(node)
         if read.dtype == torch.uint8:  # the convolution in front has rounded
             return read
@@ -167,8 +168,10 @@ class IntegerInterpreter(fx.Interpreter):
         levels = _levels_of(steps, chosen)
         if not rounding.values:
             return levels
-        self._levels[node] = steps.mul_(chosen.scale), levels
-        return self._levels[node][0]
+        values = steps.mul_(chosen.scale)
+        self._levels = {key: pair for key, pair in self._levels.items() if pair[0]() is not None}
+        self._levels[node] = weakref.ref(values), levels
+        return values
 
     def _convolved(self, node: fx.Node, site: Site) -> Tensor:
         read, chosen = self._read(node), site.reads.chosen
@@ -176,7 +179,7 @@ class IntegerInterpreter(fx.Interpreter):
             found: Tensor = site.conv(read if chosen is None else _values_of(read, chosen))
             return found
         kept = self._levels.get(node.all_input_nodes[0])
-        if kept is not None and kept[0] is read:
+        if kept is not None and kept[0]() is read:
             read = kept[1]
         elif read.dtype != torch.uint8:  # values that were kept of a run before
             read = _levels_of((read * chosen.inverse).round_(), chosen)
