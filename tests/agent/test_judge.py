@@ -5,31 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.build import Assembly, Terms, open_subject, prepare
+from agent.build import Assembly
 from agent.judge import POOL, Judge, SplitMeasure, StoredMeasure, margins_of
-from agent.plan_sources import Sources
 from compress.measure import Measurer
 from envs.accuracy.archive import Archive
 from envs.accuracy.early_stop import stopped_answers
 from experiments.mixed_plans import mixed_plans
-from hwmodels.loader import load
-from tests.agent.bench import write_inputs
 from tests.agent.conftest import chain_errors
+from tests.agent.prepared import prepared
 
 IMAGES = 60
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Assembly, Measurer]:
-    folder = tmp_path_factory.mktemp("judge")
-    write_inputs(folder)
-    net, data = f"{folder / 'net.py'}:build", str(folder / "data.npz")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ESPALIER_CACHE", str(folder / "cache"))
-        patch.setattr("compress.batches.LARGEST_BATCH", 8)
-        subject = open_subject(net, "none", data)
-        terms = Terms(Sources(net, "none", data, "eyeriss"), 8)
-        return prepare(subject, load("eyeriss"), terms, lambda phase, done, total: None)
+    return prepared(tmp_path_factory.mktemp("judge"))
 
 
 def test_answers_stand_where_the_images_do(opened: tuple[Assembly, Measurer]) -> None:

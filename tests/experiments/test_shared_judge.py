@@ -5,30 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.build import Assembly, Terms, open_subject, prepare
+from agent.build import Assembly
 from agent.judge import Judge
-from agent.plan_sources import Sources
 from compress.measure import Measurer
 from experiments.mixed_plans import mixed_plans
 from experiments.shared_judge import SharedJudge, read_answers
-from hwmodels.loader import load
 from plan.errors import FileFormatError
-from tests.agent.bench import write_inputs
+from tests.agent.prepared import prepared
 
 IMAGES = 40
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Assembly, Measurer]:
-    folder = tmp_path_factory.mktemp("shared")
-    write_inputs(folder)
-    net, data = f"{folder / 'net.py'}:build", str(folder / "data.npz")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ESPALIER_CACHE", str(folder / "cache"))
-        patch.setattr("compress.batches.LARGEST_BATCH", 8)
-        subject = open_subject(net, "none", data)
-        terms = Terms(Sources(net, "none", data, "eyeriss"), 8)
-        return prepare(subject, load("eyeriss"), terms, lambda phase, done, total: None)
+    return prepared(tmp_path_factory.mktemp("shared"))
 
 
 def test_a_second_judge_runs_nothing_and_is_charged(
