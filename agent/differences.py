@@ -12,11 +12,9 @@ COST_TOLERANCE = 1e-9
 """Relative, for every cost: they follow from whole numbers by the same formulas everywhere."""
 ACCURACY_TOLERANCE_POINTS = 0.3
 """On another machine or with other versions; none where both are the same."""
-PREDICTION_TOLERANCE = 1e-6
-"""Relative, of the predicted drop where accuracy is compared exactly: it rests on float32 sums over images."""
 ZERO_TOLERANCE = 0.01
 """Of measured zero fractions, likewise."""
-ACCURACY_FIELDS, PREDICTED = ("accuracy",), "predicted_drop_points"
+ACCURACY_FIELDS = ("accuracy",)
 ZERO_FIELDS = ("input_zero_fraction", "output_zero_fraction")
 NOT_COMPARED = ("made_by",)
 NAMES = (("network", "name"), ("network", "source"), ("network", "weights"), ("hardware", "source"))
@@ -49,8 +47,7 @@ class Comparison:
     @property
     def tolerance(self) -> str:
         """The tolerances in words."""
-        exactly = f"exactly, predictions within {PREDICTION_TOLERANCE:g} relative"
-        accuracy = exactly if self.exact else f"within {ACCURACY_TOLERANCE_POINTS} points (other machine or versions)"
+        accuracy = "exactly" if self.exact else f"within {ACCURACY_TOLERANCE_POINTS} points (other machine or versions)"
         return f"costs within {COST_TOLERANCE:g} relative, accuracy {accuracy}"
 
     def to_json(self) -> dict[str, Any]:
@@ -92,8 +89,6 @@ def _equal(path: Path, stated: object, recomputed: object, *, exact: bool) -> bo
     if not numbers or isinstance(stated, bool) or isinstance(recomputed, bool):
         return stated == recomputed
     here, there = float(str(stated)), float(str(recomputed))
-    if path[-1] == PREDICTED and exact:
-        return abs(here - there) <= PREDICTION_TOLERANCE * max(abs(here), abs(there))
     if any(name in path for name in ACCURACY_FIELDS):
         return abs(here - there) <= (0.0 if exact else ACCURACY_TOLERANCE_POINTS)
     if path[-1] in ZERO_FIELDS:

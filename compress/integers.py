@@ -35,7 +35,7 @@ class Site:
 
     layer: place in the plan; reads: what rounds its input
     norm, norm_node: the batch norm that alone reads it; writes: what rounds the values after that, or its own, if only
-    sites read those; cap: where values are cut off in between, infinite where they are not
+    sites read those; cap_node, cap: what cuts values off in between, and where; infinite where nothing does
     """
 
     layer: int
@@ -44,6 +44,7 @@ class Site:
     norm: nn.BatchNorm2d | None
     norm_node: fx.Node | None
     writes: FakeQuantiser | None = None
+    cap_node: fx.Node | None = None
     cap: float = math.inf
     repaired: RepairedLayer | None = None
     packed: Tensor | None = None
@@ -67,10 +68,9 @@ class Site:
 
         Levels from zero up rectify by themselves, and cut off where the highest of them stands for the cap.
         """
-        seen = self.norm is not None and not self.folds
-        if self.writes is None or self.writes.chosen is None or seen:
+        chosen = None if self.writes is None else self.writes.chosen
+        if self.writes is None or chosen is None or (self.norm is not None and not self.folds):
             return None
-        chosen = self.writes.chosen
         rectified = self.writes.rectifies or self.cap < math.inf
         alike = chosen.zero_point == 0 or not rectified
         return chosen if alike and chosen.scale * (chosen.top - 0.5) < self.cap else None
@@ -127,8 +127,7 @@ class IntegerInterpreter(fx.Interpreter):
             for node, site in self.sites.items()
             for read in node.all_input_nodes[:1]
         }
-        ends = [site.norm_node or node for node, site in self.sites.items()]
-        self._caps = {user for end in ends for user in end.users if _past_cap(module, user)[1] < math.inf}
+        self._caps = {site.cap_node for site in self.sites.values() if site.cap_node is not None}
         self._levels: dict[fx.Node, tuple[weakref.ref[Tensor], Tensor]] = {}
 
     def take(self, repaired: Sequence[RepairedLayer]) -> None:
@@ -207,18 +206,19 @@ def _sites(module: fx.GraphModule, layers: Sequence[fx.Node]) -> dict[fx.Node, S
             norm, last = norm_behind(module, node)
             found[node] = Site(index, conv, reads, norm, last if norm is not None else None)
     for node, site in found.items():
-        follows, site.cap = _past_cap(module, only_reader(site.norm_node or node))
+        follows = only_reader(site.norm_node or node)
+        site.cap = _cap_of(called(module, follows))
+        if follows is not None and site.cap < math.inf:
+            site.cap_node, follows = follows, only_reader(follows)
         writes = called(module, follows)
         if follows is not None and isinstance(writes, FakeQuantiser) and all(user in found for user in follows.users):
             site.writes = writes
     return found
 
 
-def _past_cap(module: fx.GraphModule, node: fx.Node | None) -> tuple[fx.Node | None, float]:
-    """Returns what alone reads a capping rectifier, and its cap; any other node as it is, and infinity."""
-    found = called(module, node)
-    cap = CAPS.get(type(found) if isinstance(found, nn.Module) else found, math.inf)
-    return (node, cap) if node is None or cap == math.inf else (only_reader(node), cap)
+def _cap_of(rectifier: object) -> float:
+    """Returns where a module or function cuts values off, infinity where it does not."""
+    return CAPS.get(type(rectifier) if isinstance(rectifier, nn.Module) else rectifier, math.inf)
 
 
 def _suits(conv: nn.Conv2d) -> bool:

@@ -28,12 +28,13 @@ from agent.config import OBJECTIVES
 from agent.judge import Judge, SplitMeasure
 from agent.plan_sources import Overrides, check_sources_of, sources_of
 from agent.progress import Display
-from agent.rebuild import Rebuilt, choice_of, rebuild
+from agent.rebuild import choice_of, rebuild
 from envs.accuracy.statistics import drop_points
 from plan.budget import FLAGS, Budget
 from plan.command import DIFFERENT, DONE, INFEASIBLE, Parser, run_command
 from plan.document import Document, load
 from plan.errors import EspalierError, InvalidValueError
+from plan.space import Space
 
 GOAL_SECONDS = 5.0
 COSTS = ("energy_uj", "latency_ms", "size_kb")
@@ -146,18 +147,18 @@ def judged(document: Document, moved: Overrides, answers: Sequence[Answer]) -> l
     accelerator = check_sources_of(document, sources)
     with Display() as display:
         rebuilt = rebuild(document, sources, accelerator, display, cached=True)
-    return [_judged(rebuilt, answer) for answer in answers]
+    subject = rebuilt.assembly.subject
+    measure = SplitMeasure(Judge(subject, rebuilt.measurer), subject.dataset.splits.validation)
+    return [_judged(measure, rebuilt.assembly.space, answer) for answer in answers]
 
 
-def _judged(rebuilt: Rebuilt, answer: Answer) -> Reply:
+def _judged(measure: SplitMeasure, space: Space, answer: Answer) -> Reply:
     plan, asked = answer.plan, " ".join(answer.question.words())
     if plan is None:
         return Reply(asked, answer.seconds, False, None, None, None, answer.reason)
-    subject, space = rebuilt.assembly.subject, rebuilt.assembly.space
-    images = subject.dataset.splits.validation
-    measure = SplitMeasure(Judge(subject, rebuilt.measurer), images)
-    right = measure.correct(space.schemes(choice_of(plan, space)), len(images))
-    drop = drop_points(measure.dense(len(images)), right)
+    images = len(measure.images)
+    right = measure.correct(space.schemes(choice_of(plan, space)), images)
+    drop = drop_points(measure.dense(images), right)
     cost = Budget(drop_points=drop, **{name: plan["totals"][name] for name in COSTS})
     stated = plan["accuracy"]["validation"]
     said = plan["accuracy"]["predicted_drop_points"] if stated is None else stated["drop_points"]
