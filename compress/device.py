@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from functools import lru_cache
 
 import torch
 from torch import fx, nn
 
+from compress.eight_bits import integers_are_exact
 from networks.trace import TracedNetwork
 from plan.errors import InvalidValueError, UnsupportedNetworkError
 
@@ -38,22 +38,6 @@ def device_title(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return "cpu (8-bit integers)" if device == CPU and integers_are_exact() else device.type
-
-
-@lru_cache(maxsize=1)
-def integers_are_exact() -> bool:
-    """Returns whether this processor and build multiply levels exactly, found out on the largest sums there are."""
-    levels = torch.full((1, 64, 3, 3), 255, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
-    weights = torch.tensor([127, -128], dtype=torch.int8).repeat_interleave(64 * 9).reshape(2, 64, 3, 3)
-    one, zeros, geometry = torch.ones(2), torch.zeros(2, dtype=torch.int64), ([1, 1], [0, 0], [1, 1], 1)
-    try:
-        packed = torch.ops.onednn.qconv_prepack(weights, one, 1.0, 0, *geometry, None)
-        read = levels, 1.0, 0, packed, one, zeros, None
-        found = torch.ops.onednn.qconv2d_pointwise(*read, *geometry, 1.0, 0, torch.float32, "none", [], "")
-    except (AttributeError, RuntimeError):
-        return False
-    wanted = [255.0 * value * 64 * 9 for value in (127, -128)]
-    return bool(found.flatten().tolist() == wanted)
 
 
 def device_of(module: nn.Module) -> torch.device:

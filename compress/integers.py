@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from compress.behind import norm_behind, only_reader
+from compress.eight_bits import Packed
 from compress.fake_quant import FakeQuantiser
 from compress.folding import affine
 from compress.in_place import called
@@ -47,7 +48,7 @@ class Site:
     cap_node: fx.Node | None = None
     cap: float = math.inf
     repaired: RepairedLayer | None = None
-    packed: Tensor | None = None
+    packed: Packed | None = None
     scale: Tensor | None = None
     shifted: bool = False
     folded: tuple[Tensor, Tensor] | None = None
@@ -174,7 +175,7 @@ class IntegerInterpreter(fx.Interpreter):
 
     def _convolved(self, node: fx.Node, site: Site) -> Tensor:
         read, chosen = self._read(node), site.reads.chosen
-        if chosen is None or not site.runs:
+        if chosen is None or site.packed is None or not site.runs:
             found: Tensor = site.conv(read if chosen is None else _values_of(read, chosen))
             return found
         kept = self._levels.get(node.all_input_nodes[0])
@@ -182,9 +183,9 @@ class IntegerInterpreter(fx.Interpreter):
             read = kept[1]
         elif read.dtype != torch.uint8:  # values that were kept of a run before
             read = _levels_of((read * chosen.inverse).round_(), chosen)
-        target = site.target
-        found = _product(site, read, chosen, target)
-        return found if target is None else found.clamp_(max=target.top)
+        scale, bias = site.scales()
+        found = site.packed.convolved(read, chosen, scale, bias, site.target)
+        return found if site.target is None else found.clamp_(max=site.target.top)
 
 
 def _levels_of(steps: Tensor, chosen: ActivationRange) -> Tensor:
@@ -227,16 +228,13 @@ def _suits(conv: nn.Conv2d) -> bool:
     return plain and conv.groups in (1, conv.in_channels)
 
 
-def _packed(conv: nn.Conv2d, found: RepairedLayer, shifted: bool) -> tuple[Tensor | None, Tensor | None]:
-    """Returns the scales of a layer's outputs and its levels as oneDNN wants them; None where they are too wide."""
+def _packed(conv: nn.Conv2d, found: RepairedLayer, shifted: bool) -> tuple[Tensor | None, Packed | None]:
+    """Returns the scales of a layer's outputs and its levels, packed; None where they are too wide."""
     if found.zero_point is not None or found.levels.dtype != np.int8:
         return None, None
     sign = np.where(found.scale < 0, -1, 1).astype(np.int8)
     levels = torch.from_numpy(found.levels * sign[:, None]).reshape(conv.weight.shape)
-    scale = torch.from_numpy(np.abs(found.scale))
-    geometry = list(conv.stride), list(conv.padding), list(conv.dilation), conv.groups
-    packed: Tensor = torch.ops.onednn.qconv_prepack(levels, scale, 1.0, int(shifted), *geometry, None)
-    return scale, packed
+    return torch.from_numpy(np.abs(found.scale)), Packed.of(conv, levels, shifted=shifted)
 
 
 def _folded(scale: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -244,17 +242,6 @@ def _folded(scale: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[T
     factor, shift = (torch.from_numpy(part) for part in affine(norm))
     moved = shift if bias is None else shift + factor * bias.double()
     return (factor * scale).float(), moved.float()
-
-
-def _product(site: Site, levels: Tensor, chosen: ActivationRange, target: ActivationRange | None) -> Tensor:
-    """Returns a convolution of levels: float32 values, or uint8 levels of a target, up to 255."""
-    conv, (scale, bias) = site.conv, site.scales()
-    geometry = list(conv.stride), list(conv.padding), list(conv.dilation), conv.groups
-    wanted = (1.0, 0, torch.float32) if target is None else (target.scale, target.zero_point, torch.uint8)
-    weights = site.packed, scale, torch.zeros(len(scale), dtype=torch.int64), bias
-    read = levels, chosen.scale, chosen.zero_point
-    found: Tensor = torch.ops.onednn.qconv2d_pointwise(*read, *weights, *geometry, *wanted, "none", [], "")
-    return found
 
 
 def _watched(module: nn.Module) -> bool:

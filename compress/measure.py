@@ -15,7 +15,8 @@ from torch import Tensor, fx, nn
 from compress.adaround import Samples, adarounded
 from compress.apply import Compressed, LayerRecord
 from compress.batches import batch_of, batch_on
-from compress.device import CPU, integers_are_exact
+from compress.device import CPU
+from compress.eight_bits import integers_are_exact
 from compress.fake_quant import FakeQuantiser
 from compress.integers import IntegerInterpreter
 from compress.layer_store import LayerStore

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from compress.device import CPU, device_title, integers_are_exact
+from compress.device import CPU, device_title
+from compress.eight_bits import integers_are_exact
 from compress.fake_quant import FakeQuantiser
 from compress.integers import IntegerInterpreter
 from compress.measure import Measurer
