@@ -62,7 +62,7 @@ def build_menus(problem: Problem, limited: Sequence[int] = ()) -> tuple[Menu, ..
 
 def _menu(problem: Problem, layer: int, criteria: FloatArray) -> Menu:
     geometry = problem.space.geometry
-    every = problem.table.worthwhile(layer)
+    every = problem.table.alternatives(layer)
     costs, error = every.metrics[:, :3], every.metrics[:, 3]
     method = every.choices[:, METHOD]
     kind = np.where(geometry.is_filter[method], FILTERS, np.where(geometry.is_channel[method], CHANNELS, FREE))

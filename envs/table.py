@@ -54,7 +54,7 @@ class AdditiveTable:
     activation_errors: FloatArray
     family: IntArray
     start: FloatArray
-    _worthwhile: dict[int, Alternatives] = field(default_factory=dict, init=False, repr=False)
+    _alternatives: dict[int, Alternatives] = field(default_factory=dict, init=False, repr=False)
 
     def differences(self, layer: int, choices: Choices) -> FloatArray:
         """Returns energy, latency, size and error differences of one layer's choices int16 (B, 4), as (B, 4)."""
@@ -84,17 +84,23 @@ class AdditiveTable:
         return np.asarray(self.start + np.sum(parts, axis=0))
 
     def alternatives(self, layer: int) -> Alternatives:
-        """Returns all legal choices of a layer; inherited activation bits stand at the start's."""
-        return self._listed(layer, np.ones(self.errors.shape[1:], dtype=np.bool_))
+        """Returns the legal choices of a layer but for rankings that another of the same granularity beats.
 
-    def worthwhile(self, layer: int) -> Alternatives:
-        """Returns the alternatives without those that another ranking of the same granularity beats.
-
-        Rankings cost the same and differ in their errors alone; the first of equals stays.
+        Rankings cost the same and differ in their errors alone; the first of equals stays. Inherited activation bits
+        stand at the start's.
         """
-        if layer not in self._worthwhile:
-            self._worthwhile[layer] = self._listed(layer, self._best_rankings(layer))
-        return self._worthwhile[layer]
+        if layer not in self._alternatives:
+            self._alternatives[layer] = self._listed(layer)
+        return self._alternatives[layer]
+
+    def _listed(self, layer: int) -> Alternatives:
+        space = self.space
+        reads_first = space.deciders.reader[layer] == layer
+        here = np.arange(len(space.activation_bits)) == space.start[layer, ACTIVATION_BITS]
+        bits = space.activation_bits_legal[layer] if reads_first else here
+        legal = space.legal[layer][:, :, None] & space.weight_bits_legal[layer] & self._best_rankings(layer)
+        choices = np.argwhere(legal[..., None] & bits).astype(np.int16)
+        return Alternatives(choices, self.differences(layer, choices))
 
     def _best_rankings(self, layer: int) -> NDArray[np.bool_]:
         """Returns which methods, at every density and weight bits, have the least error of their family, (M, 32, W)."""
@@ -105,16 +111,6 @@ class AdditiveTable:
             np.put_along_axis(best, winner[None], True, axis=0)
         return best
 
-    def _listed(self, layer: int, wanted: NDArray[np.bool_]) -> Alternatives:
-        """Returns the legal choices of a layer among those wanted, bool (M, 32, W)."""
-        space = self.space
-        reads_first = space.deciders.reader[layer] == layer
-        here = np.arange(len(space.activation_bits)) == space.start[layer, ACTIVATION_BITS]
-        bits = space.activation_bits_legal[layer] if reads_first else here
-        legal = space.legal[layer][:, :, None] & space.weight_bits_legal[layer] & wanted
-        choices = np.argwhere(legal[..., None] & bits).astype(np.int16)
-        return Alternatives(choices, self.differences(layer, choices))
-
     def undominated(self, layer: int, slope: FloatArray) -> Alternatives:
         """Returns the choices of a layer that no other beats in both the linear objective and the error.
 
@@ -124,7 +120,7 @@ class AdditiveTable:
             layer: index of the layer.
             slope: of the objective by energy, latency and size, (3,).
         """
-        every = self.worthwhile(layer)
+        every = self.alternatives(layer)
         objective, error = every.metrics[:, :3] @ slope, every.metrics[:, 3]
         channel = self.space.geometry.is_channel[every.choices[:, METHOD]]
         free = np.flatnonzero(~channel)

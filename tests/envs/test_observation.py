@@ -7,6 +7,7 @@ from envs.problem import Problem
 from envs.reward import find_error_scale, linear_objective
 from envs.vector_env import VectorCompressionEnv
 from plan.space import ACTIVATION_BITS
+from tests.envs.listed import every_alternative
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +16,7 @@ def observer(coupled: Problem) -> Observer:
 
 
 def scores(problem: Problem, layer: int, rate: float, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    found = problem.table.alternatives(layer)
+    found = every_alternative(problem, layer)
     return found.choices, found.metrics[:, :3] @ linear_objective(problem) + rate * found.metrics[:, 3] / scale
 
 
@@ -86,7 +87,7 @@ def test_error_scale_is_half_way(toy: Problem) -> None:
 
     def gained(rate: float) -> float:
         found = [scores(toy, layer, rate, scale)[1].argmin() for layer in range(3)]
-        rows = [toy.table.alternatives(layer).metrics[best] for layer, best in enumerate(found)]
+        rows = [every_alternative(toy, layer).metrics[best] for layer, best in enumerate(found)]
         return float(np.sum([row[:3] @ linear_objective(toy) for row in rows]))
 
     assert gained(1e-6) == pytest.approx(-0.75)

@@ -7,6 +7,7 @@ from envs.accuracy.error_table import ErrorTable
 from envs.problem import Problem
 from envs.table import COLUMNS
 from plan.space import ACTIVATION_BITS, METHOD
+from tests.envs.listed import every_alternative
 
 
 def exact(problem: Problem, plans: np.ndarray) -> np.ndarray:
@@ -16,7 +17,7 @@ def exact(problem: Problem, plans: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("layer", range(7))
 def test_one_changed_layer_is_exact(coupled: Problem, layer: int) -> None:
-    alternatives = coupled.table.alternatives(layer)
+    alternatives = every_alternative(coupled, layer)
     plans = np.repeat(coupled.space.start[None], len(alternatives), axis=0)
     plans[:, layer] = alternatives.choices
     expected = exact(coupled, plans) - coupled.table.start
@@ -27,7 +28,7 @@ def test_one_changed_layer_is_exact(coupled: Problem, layer: int) -> None:
 def test_inherited_bits_are_priced_where_they_act(coupled: Problem, layer: int) -> None:
     reader = int(coupled.space.deciders.reader[layer])
     assert reader != layer
-    alternatives = coupled.table.alternatives(layer)
+    alternatives = every_alternative(coupled, layer)
     for bits in range(len(coupled.space.activation_bits)):
         plans = np.repeat(coupled.space.start[None], len(alternatives), axis=0)
         plans[:, layer] = alternatives.choices
@@ -40,14 +41,14 @@ def test_alternatives_are_the_legal_ones(coupled: Problem) -> None:
     for layer in range(space.n_layers):
         decides = space.deciders.reader[layer] == layer
         widths = space.weight_bits_legal[layer].sum() * (space.activation_bits_legal[layer].sum() if decides else 1)
-        assert len(coupled.table.alternatives(layer)) == space.legal[layer].sum() * widths
+        assert len(every_alternative(coupled, layer)) == space.legal[layer].sum() * widths
 
 
 def test_rankings_that_another_beats_are_left_out(coupled: Problem) -> None:
     """At every granularity, density and width one ranking stays: the first of those with the least error."""
     space, table = coupled.space, coupled.table
     for layer in range(space.n_layers):
-        every, few = table.alternatives(layer), table.worthwhile(layer)
+        every, few = every_alternative(coupled, layer), table.alternatives(layer)
         least: dict[tuple[int, ...], tuple[float, int]] = {}
         for choice, metrics in zip(every.choices.tolist(), every.metrics.tolist(), strict=True):
             place = int(table.family[choice[METHOD]]), *choice[METHOD + 1 :]
@@ -58,13 +59,13 @@ def test_rankings_that_another_beats_are_left_out(coupled: Problem) -> None:
         }
         assert len(found) == len(few)
         assert found == {place: method for place, (_, method) in least.items()}
-        assert table.worthwhile(layer) is few
+        assert table.alternatives(layer) is few
 
 
 def test_undominated_holds_every_weighted_optimum(coupled: Problem) -> None:
     rng = np.random.default_rng(0)
     for layer in range(coupled.space.n_layers):
-        every = coupled.table.alternatives(layer).metrics
+        every = every_alternative(coupled, layer).metrics
         for weights in rng.random((10, len(COLUMNS))) / np.abs(every).max(axis=0).clip(1e-12):
             few = coupled.table.undominated(layer, weights[:3]).metrics
             assert len(few) < len(every)
